@@ -1,0 +1,1 @@
+"""The Assay peer: everything that every role (requester, provider, scheduler) needs."""

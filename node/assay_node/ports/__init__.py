@@ -1,0 +1,64 @@
+"""The seams between the parts of a peer.
+
+Services and daemons speak to these Protocols only; `assay_node.app` alone knows which class stands
+behind each. Every implementation must pass the contract tests of its port.
+"""
+
+from assay_node.ports.artifacts import ArtifactLimits, Artifacts
+from assay_node.ports.chain import (
+    Account,
+    ChainReader,
+    Head,
+    Paid,
+    PreparedTransaction,
+    Settlement,
+    SettlementChain,
+    SkippedReceipt,
+    Slashed,
+    TransactionOutcome,
+)
+from assay_node.ports.clock import Clock
+from assay_node.ports.keys import OrderSigner
+from assay_node.ports.network import GossipMessage, Network, RequestHandler, Stream, StreamHandler
+from assay_node.ports.store import (
+    JobChange,
+    JobEventRecord,
+    JobRecord,
+    LeaseChange,
+    LeaseRecord,
+    NewEvent,
+    NewLease,
+    SchedulerStore,
+    TransactionRecord,
+)
+
+__all__ = [
+    "Account",
+    "ArtifactLimits",
+    "Artifacts",
+    "ChainReader",
+    "Clock",
+    "GossipMessage",
+    "Head",
+    "JobChange",
+    "JobEventRecord",
+    "JobRecord",
+    "LeaseChange",
+    "LeaseRecord",
+    "Network",
+    "NewEvent",
+    "NewLease",
+    "OrderSigner",
+    "Paid",
+    "PreparedTransaction",
+    "RequestHandler",
+    "SchedulerStore",
+    "Settlement",
+    "SettlementChain",
+    "SkippedReceipt",
+    "Slashed",
+    "Stream",
+    "StreamHandler",
+    "TransactionOutcome",
+    "TransactionRecord",
+]

@@ -1,0 +1,128 @@
+"""What a job is: command, inputs, limits and how its replicas' results are compared.
+
+A spec is one DAG-CBOR block. The sha2-256 digest in its CID is the order's `spec`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from assay_node.protocol import cid as cids
+from assay_node.protocol import codec
+from assay_node.protocol.errors import MalformedMessage
+from assay_node.protocol.ids import Cid, Digest
+from assay_node.protocol.units import GIB, MIB, UINT64_MAX
+
+SPEC_BYTES_MAX: Final = 64 * 1024
+"""A spec names its data by CID; what is larger is data."""
+
+SPEC_VERSION: Final = 1
+ARGUMENTS_MAX: Final = 256
+NAME_CHARACTERS_MAX: Final = 80
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class Comparison(StrEnum):
+    """When two replicas' outputs count as the same."""
+
+    EXACT = "exact"
+    """Output digests are equal, on whatever hardware of the order's class."""
+
+    CLASS = "class"
+    """As `exact`, and every replica runs on providers with one and the same software digest."""
+
+
+class Tier(StrEnum):
+    """How strongly a provider isolates a job; `t1` is bubblewrap with every limit enforced."""
+
+    T1 = "t1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Hard limits of one run; what exceeds them ends with a verdict that names the limit."""
+
+    memory_bytes: int = 1 * GIB
+    cpus_milli: int = 1000
+    pids_max: int = 128
+    scratch_bytes: int = 256 * MIB
+    output_bytes: int = 64 * MIB
+    output_files_max: int = 1000
+    input_bytes: int = 256 * MIB
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not 1 <= getattr(self, name) <= UINT64_MAX:
+                raise MalformedMessage(f"{name} is at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job, as every replica runs it.
+
+    `inputs` is a directory, mounted read-only at /input; what the command leaves in /output is the
+    result. `runtime` names the environment ("host-python": the provider's own Python, for
+    development). `comparison` is a `Comparison`, `tier` a `Tier`, by value.
+    """
+
+    version: int = SPEC_VERSION
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    inputs: Cid
+    runtime: str = "host-python"
+    comparison: str = Comparison.EXACT.value
+    tier: str = Tier.T1.value
+    resources: Resources = Resources()
+
+    def __post_init__(self) -> None:
+        if self.version != SPEC_VERSION:
+            raise MalformedMessage(f"spec version {self.version} is not {SPEC_VERSION}")
+        if not 1 <= len(self.name) <= NAME_CHARACTERS_MAX or not self.name.isprintable():
+            raise MalformedMessage(
+                f"a job's name is 1 to {NAME_CHARACTERS_MAX} printable characters"
+            )
+        if not 1 <= len(self.command) <= ARGUMENTS_MAX or not self.command[0]:
+            raise MalformedMessage(f"a command has 1 to {ARGUMENTS_MAX} arguments")
+        if any("\0" in argument for argument in (*self.command, *self.environment.values())):
+            raise MalformedMessage("arguments and environment values cannot contain NUL")
+        for name in self.environment:
+            if not _VARIABLE.fullmatch(name):
+                raise MalformedMessage(f"{name[:64]!r} is not the name of an environment variable")
+        if self.comparison not in tuple(Comparison):
+            raise MalformedMessage(f"comparison {self.comparison[:32]!r} is not exact or class")
+        if self.tier not in tuple(Tier):
+            raise MalformedMessage(f"tier {self.tier[:32]!r} is not t1")
+        if not self.runtime or not self.runtime.isprintable():
+            raise MalformedMessage("runtime is the name of an environment")
+        cids.parse(self.inputs)
+
+
+def encode(spec: JobSpec) -> tuple[Cid, bytes]:
+    """Return a spec's block and CID.
+
+    Raises:
+        MalformedMessage: the block would exceed `SPEC_BYTES_MAX`.
+    """
+    data = codec.encode(spec)
+    if len(data) > SPEC_BYTES_MAX:
+        raise MalformedMessage(f"the spec has {len(data)} bytes; at most {SPEC_BYTES_MAX}")
+    return cids.of_block(cids.DAG_CBOR, data), data
+
+
+def decode(data: bytes) -> JobSpec:
+    """Return the spec in a block.
+
+    Raises:
+        MalformedMessage: it holds none.
+    """
+    if len(data) > SPEC_BYTES_MAX:
+        raise MalformedMessage(f"the spec has {len(data)} bytes; at most {SPEC_BYTES_MAX}")
+    return codec.decode(JobSpec, data)
+
+
+def spec_cid(spec: Digest) -> Cid:
+    """Return the CID of the spec an order names."""
+    return cids.from_digest(cids.DAG_CBOR, spec)

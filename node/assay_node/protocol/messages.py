@@ -1,0 +1,229 @@
+"""Requests and answers between peers, with the libp2p protocol that carries each.
+
+Every exchange is one request and one answer on the framed stream that two peers share. All are
+idempotent: the same request twice has the effect of one, so whoever is unsure sends again.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from assay_node.protocol.ids import Address, Cid, Digest
+from assay_node.protocol.offer import SignedOffer
+from assay_node.protocol.order import SignedOrder
+from assay_node.protocol.receipt import Receipt
+
+# Requester to scheduler
+TERMS: Final = "/assay/terms/1"
+SUBMIT: Final = "/assay/submit/1"
+QUERY: Final = "/assay/query/1"
+RESULT: Final = "/assay/result/1"
+# Provider to scheduler
+HELLO: Final = "/assay/hello/1"
+HEARTBEAT: Final = "/assay/heartbeat/1"
+PROGRESS: Final = "/assay/progress/1"
+COMMIT: Final = "/assay/commit/1"
+HAND_BACK: Final = "/assay/hand-back/1"
+# Scheduler to provider
+LEASE: Final = "/assay/lease/1"
+COMMIT_SET: Final = "/assay/commit-set/1"
+RELEASE: Final = "/assay/release/1"
+# Gossip
+OFFERS_TOPIC: Final = "/assay/offers/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Heard, and stored where it had to be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermsRequest:
+    """Asks a scheduler on which terms it works."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """A scheduler's terms. `scheduler` is the wallet an order must name; times are seconds."""
+
+    scheduler: Address
+    chain_id: int
+    market: Address
+    fee_microusd: int
+    seconds_max: int
+    input_bytes_max: int
+    seed_blocks_ahead_max: int
+    expiry_s_max: int
+    settle_margin_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Hands in an order; the scheduler fetches spec and inputs from the sender while it waits."""
+
+    signed_order: SignedOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The order is stored durably. `already` says that it had been before."""
+
+    job: Digest
+    already: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Asks for a public document: "jobs", "job" or "explain".
+
+    `after_event` > 0 with `wait_s` > 0 holds the answer back until the job has a newer event.
+    """
+
+    kind: str
+    job: Digest | None = None
+    requester: Address | None = None
+    after_event: int = 0
+    wait_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A JSON document, the same one the HTTP API serves."""
+
+    json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRequest:
+    """Asks where a job's result is and what proves it."""
+
+    job: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The receipt, and the output its winning tag stands for. The requester checks both itself."""
+
+    receipt: Receipt
+    round_number: int
+    output: Cid
+    verdict: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A provider introduces itself on a new connection, or after its offer changed."""
+
+    offer: SignedOffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The scheduler lists the provider's leases it believes active, so both can reconcile."""
+
+    scheduler: Address
+    heartbeat_s: int
+    active_jobs: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A provider is alive and has this many slots free."""
+
+    slots_free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseOffer:
+    """The scheduler leases one replica to a drawn provider.
+
+    The same job with a higher `round_number` asks the holder of a finished run to commit anew,
+    because another replica was replaced after the commit set had been shown.
+    """
+
+    signed_order: SignedOrder
+    ticket: int
+    round_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAnswer:
+    """The provider took the lease durably (at this rate), or says why not."""
+
+    accepted: bool
+    reason: str
+    rate_microusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a lease is doing now, for people: "fetching", "running", "storing"."""
+
+    job: Digest
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A provider's commitment. `at_limit` says openly that the run ended at a resource limit.
+
+    Which limit was hit can depend on the machine, so a replica that says so is not held against
+    one that finished: it is replaced unless every replica ended so.
+    """
+
+    job: Digest
+    round_number: int
+    commitment: Digest
+    at_limit: bool
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandBack:
+    """A provider gives a lease up before committing, and says why."""
+
+    job: Digest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitEntry:
+    """One replica's place in the commit set."""
+
+    operator: Address
+    ticket: int
+    commitment: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitSet:
+    """All k commitments of a round, by rising ticket. A provider reveals to one set per round."""
+
+    job: Digest
+    round_number: int
+    entries: tuple[CommitEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reveal:
+    """A provider opens its commitment. `verdict` and `detail` are for people; `tag` decides."""
+
+    job: Digest
+    round_number: int
+    tag: Digest
+    seconds: int
+    salt: Digest
+    rate_microusd: int
+    output: Cid
+    log: Cid | None
+    verdict: str
+    detail: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The scheduler frees a provider of a lease: the job ended, or the replica was replaced."""
+
+    job: Digest
+    reason: str

@@ -1,0 +1,229 @@
+"""Hypothesis strategies and plain examples of everything in `assay_node.protocol`."""
+
+from hypothesis import strategies as st
+
+from assay_node.protocol import cid as cids
+from assay_node.protocol import messages, offer, order, receipt
+from assay_node.protocol.ids import Address, Cid, Digest, PeerId
+from assay_node.protocol.job_spec import Comparison, JobSpec, Resources
+
+PEER = PeerId("12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN")
+
+uint64 = st.integers(0, (1 << 64) - 1)
+uint32 = st.integers(0, (1 << 32) - 1)
+uint8 = st.integers(0, 255)
+digests = st.binary(min_size=32, max_size=32).map(Digest)
+addresses = st.binary(min_size=20, max_size=20).map(lambda b: Address("0x" + b.hex()))
+signatures = st.binary(min_size=65, max_size=65)
+cid_values = st.builds(cids.from_digest, st.sampled_from(sorted(cids.CODECS)), digests)
+printable = st.text(
+    st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=40
+)
+short_bytes = st.binary(max_size=64)
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> order.Order:
+    replicas = draw(st.integers(1, order.REPLICAS_MAX))
+    return order.Order(
+        requester=draw(addresses),
+        spec=draw(digests),
+        hardware_class=draw(digests),
+        scheduler=draw(addresses),
+        fee_microusd=draw(st.integers(0, 1 << 40)),
+        max_rate_microusd=draw(st.integers(0, 1 << 24)),
+        max_seconds=draw(st.integers(1, 1 << 24)),
+        bond_microusd=draw(uint64),
+        replicas=replicas,
+        quorum=draw(st.integers(replicas // 2 + 1, replicas)),
+        max_ticket=draw(st.integers(replicas - 1, 255)),
+        commit_window_s=draw(uint32),
+        reveal_window_s=draw(uint32),
+        seed_block=draw(uint64),
+        expiry=draw(uint64),
+        nonce=draw(st.binary(min_size=32, max_size=32)),
+    )
+
+
+resources = st.builds(
+    Resources,
+    **{name: st.integers(1, 1 << 40) for name in Resources.__slots__},  # type: ignore[arg-type]
+)
+job_specs = st.builds(
+    JobSpec,
+    version=st.just(1),
+    name=printable,
+    command=st.lists(printable, min_size=1, max_size=5).map(tuple),
+    environment=st.dictionaries(st.from_regex(r"\A[A-Z_]{1,8}\Z"), printable, max_size=3),
+    inputs=cid_values,
+    runtime=printable,
+    comparison=st.sampled_from([c.value for c in Comparison]),
+    tier=st.just("t1"),
+    resources=resources,
+)
+signed_orders = st.builds(order.SignedOrder, order=orders(), signature=signatures)
+replicas = st.builds(
+    receipt.Replica,
+    operator=addresses,
+    rate_microusd=uint64,
+    ticket=uint8,
+    seconds=uint32,
+    tag=digests,
+    salt=digests,
+    signature=signatures,
+)
+receipts = st.builds(
+    receipt.Receipt, signed_order=signed_orders, replicas=st.lists(replicas, max_size=3).map(tuple)
+)
+signed_offers = st.builds(offer.SignedOffer, body=short_bytes, signature=signatures)
+slots = st.builds(offer.Slot, **dict.fromkeys(offer.Slot.__slots__, uint64))  # type: ignore[arg-type]
+offers = st.builds(
+    offer.Offer,
+    operator=addresses,
+    signer=addresses,
+    peer_id=st.just(PEER),
+    addresses=st.lists(printable, max_size=3).map(tuple),
+    hardware_class=digests,
+    cpu_model=printable,
+    tier=st.just("t1"),
+    runtimes=st.lists(printable, max_size=3).map(tuple),
+    software_digest=digests,
+    slots=st.integers(1, offer.SLOTS_MAX),
+    slot=slots,
+    price_microusd_per_second=uint64,
+    bond_max_microusd=uint64,
+    issued_at=st.just(1_000),
+    expires_at=st.integers(1_001, 1_000 + offer.OFFER_LIFETIME_S_MAX),
+    generation=uint32,
+)
+entries = st.builds(messages.CommitEntry, operator=addresses, ticket=uint8, commitment=digests)
+
+MESSAGES = {
+    messages.Ack: st.just(messages.Ack()),
+    messages.TermsRequest: st.just(messages.TermsRequest()),
+    messages.Terms: st.builds(
+        messages.Terms,
+        scheduler=addresses,
+        chain_id=uint64,
+        market=addresses,
+        fee_microusd=uint64,
+        seconds_max=uint32,
+        input_bytes_max=uint64,
+        seed_blocks_ahead_max=uint32,
+        expiry_s_max=uint32,
+        settle_margin_s=uint32,
+    ),
+    messages.Submit: st.builds(messages.Submit, signed_order=signed_orders),
+    messages.Admitted: st.builds(messages.Admitted, job=digests, already=st.booleans()),
+    messages.Query: st.builds(
+        messages.Query,
+        kind=printable,
+        job=st.none() | digests,
+        requester=st.none() | addresses,
+        after_event=uint32,
+        wait_s=uint32,
+    ),
+    messages.Document: st.builds(messages.Document, json=printable),
+    messages.ResultRequest: st.builds(messages.ResultRequest, job=digests),
+    messages.Result: st.builds(
+        messages.Result,
+        receipt=receipts,
+        round_number=uint32,
+        output=cid_values,
+        verdict=printable,
+        sources=st.lists(printable, max_size=3).map(tuple),
+    ),
+    messages.Hello: st.builds(messages.Hello, offer=signed_offers),
+    messages.Welcome: st.builds(
+        messages.Welcome,
+        scheduler=addresses,
+        heartbeat_s=uint32,
+        active_jobs=st.lists(digests, max_size=3).map(tuple),
+    ),
+    messages.Heartbeat: st.builds(messages.Heartbeat, slots_free=uint32),
+    messages.LeaseOffer: st.builds(
+        messages.LeaseOffer, signed_order=signed_orders, ticket=uint8, round_number=uint32
+    ),
+    messages.LeaseAnswer: st.builds(
+        messages.LeaseAnswer, accepted=st.booleans(), reason=printable, rate_microusd=uint64
+    ),
+    messages.Progress: st.builds(messages.Progress, job=digests, stage=printable),
+    messages.Commit: st.builds(
+        messages.Commit,
+        job=digests,
+        round_number=uint32,
+        commitment=digests,
+        at_limit=st.booleans(),
+        signature=signatures,
+    ),
+    messages.HandBack: st.builds(messages.HandBack, job=digests, reason=printable),
+    messages.CommitEntry: entries,
+    messages.CommitSet: st.builds(
+        messages.CommitSet,
+        job=digests,
+        round_number=uint32,
+        entries=st.lists(entries, max_size=4).map(tuple),
+    ),
+    messages.Reveal: st.builds(
+        messages.Reveal,
+        job=digests,
+        round_number=uint32,
+        tag=digests,
+        seconds=uint32,
+        salt=digests,
+        rate_microusd=uint64,
+        output=cid_values,
+        log=st.none() | cid_values,
+        verdict=printable,
+        detail=printable,
+        signature=signatures,
+    ),
+    messages.Release: st.builds(messages.Release, job=digests, reason=printable),
+    order.Order: orders(),
+    order.SignedOrder: signed_orders,
+    receipt.Replica: replicas,
+    receipt.Receipt: receipts,
+    offer.SignedOffer: signed_offers,
+    offer.Offer: offers,
+    JobSpec: job_specs,
+}
+
+
+def an_order(**changes: object) -> order.Order:
+    """Return a plain valid order."""
+    fields: dict[str, object] = {
+        "requester": Address("0x" + "11" * 20),
+        "spec": Digest(b"\x01" * 32),
+        "hardware_class": Digest(b"\x02" * 32),
+        "scheduler": Address("0x" + "22" * 20),
+        "fee_microusd": 1000,
+        "max_rate_microusd": 500,
+        "max_seconds": 60,
+        "bond_microusd": 10_000_000,
+        "replicas": 3,
+        "quorum": 2,
+        "max_ticket": 12,
+        "commit_window_s": 30,
+        "reveal_window_s": 20,
+        "seed_block": 100,
+        "expiry": 10_000,
+        "nonce": b"\x03" * 32,
+    }
+    return order.Order(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def a_spec(**changes: object) -> JobSpec:
+    """Return a plain valid spec."""
+    fields: dict[str, object] = {
+        "name": "example",
+        "command": ("python", "/input/main.py"),
+        "environment": {},
+        "inputs": cids.from_digest(cids.DAG_PB, Digest(b"\x04" * 32)),
+        "resources": Resources(),
+    }
+    return JobSpec(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def a_cid(byte: int) -> Cid:
+    """Return some directory CID."""
+    return cids.from_digest(cids.DAG_PB, Digest(bytes((byte,)) * 32))
