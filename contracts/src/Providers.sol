@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
+
+import {IProviders} from "./interfaces/IProviders.sol";
+import {IVault} from "./interfaces/IVault.sol";
+import {Parameters} from "./libraries/Parameters.sol";
+import {Claim, ClaimsResult} from "./types/Seats.sol";
+
+/// @notice Keeps seats, seeds and signing keys; see IProviders.
+contract Providers is IProviders {
+    using Checkpoints for Checkpoints.Trace160;
+    using Checkpoints for Checkpoints.Trace208;
+    using SafeCast for uint256;
+
+    /// @dev Seats are dense: the last one fills the hole that a leaving one makes, so every ticket draws somebody.
+    /// Who held a seat and how many there were is kept by block for ever.
+    struct Class {
+        Checkpoints.Trace208 count;
+        mapping(uint256 seat => Checkpoints.Trace160) holders;
+        mapping(address operator => uint32[] seats) held;
+        /// Where each seat stands in its holder's list.
+        uint32[] places;
+        mapping(uint256 seedBlock => KeptSeed) kept;
+    }
+
+    /// @dev One slot, since a settlement reads it for every job.
+    struct KeptSeed {
+        uint176 seed;
+        uint40 seats;
+        /// Unix seconds; zero if it was not kept.
+        uint40 keptAt;
+    }
+
+    /// @dev What decides a draw. Both kinds of seed are cut to 176 bits, so they draw alike.
+    struct Drawing {
+        bytes32 seed;
+        uint256 seats;
+    }
+
+    struct Standing {
+        /// In all classes.
+        uint64 seats;
+        /// Unix seconds from which stake that backs no seat can leave.
+        uint64 readyAt;
+    }
+
+    /// @dev `previous` is in effect until `since`, and honoured for SIGNER_GRACE more.
+    struct Signing {
+        address signer;
+        uint48 since;
+        address previous;
+    }
+
+    /// @notice Micro-USD of one seat.
+    uint256 public constant SEAT = Parameters.SEAT;
+    /// @notice Seconds that stake stays slashable after the last seat was given up.
+    uint256 public constant UNBONDING = Parameters.UNBONDING;
+    /// @notice Seconds that a kept seed can be used.
+    uint256 public constant HORIZON = Parameters.HORIZON;
+    /// @notice Seconds until a change of signing key takes effect.
+    uint256 public constant SIGNER_DELAY = Parameters.SIGNER_DELAY;
+    /// @notice Seconds that a replaced key is honoured.
+    uint256 public constant SIGNER_GRACE = Parameters.SIGNER_GRACE;
+
+    uint256 private constant DROPPED_SEED_BITS = 80;
+
+    IVault private immutable VAULT;
+
+    mapping(bytes32 hardwareClass => Class) private _classes;
+    mapping(address operator => Standing) private _standings;
+    mapping(address operator => Signing) private _signings;
+
+    /// @inheritdoc IProviders
+    mapping(address signer => address operator) public operatorOf;
+
+    constructor(IVault vault_) {
+        if (vault_.providers() != address(this)) revert Providers_WiredToOther(vault_.providers());
+        VAULT = vault_;
+    }
+
+    // --- seats --------------------------------------------------------------------------------
+
+    /// @inheritdoc IProviders
+    function stake(bytes32 hardwareClass, uint256 seats) external {
+        if (seats == 0) revert Providers_NoSeats();
+        Class storage class = _classes[hardwareClass];
+        uint256 count = class.count.latest();
+        if (seats > Parameters.MAX_SEATS - count) revert Providers_ClassFull(hardwareClass, count);
+        _standings[msg.sender].seats += seats.toUint64();
+        uint32[] storage held = class.held[msg.sender];
+        for (uint256 seat = count; seat < count + seats; ++seat) {
+            class.holders[seat].push(uint96(block.number), uint160(msg.sender));
+            class.places.push(held.length.toUint32());
+            held.push(seat.toUint32());
+        }
+        class.count.push(uint48(block.number), (count + seats).toUint208());
+        emit Staked(msg.sender, hardwareClass, seats);
+        VAULT.bond(msg.sender, (seats * SEAT).toUint64());
+    }
+
+    /// @inheritdoc IProviders
+    function unstake(bytes32 hardwareClass, uint256 seats) external {
+        uint256 readyAt = _vacate(msg.sender, hardwareClass, seats);
+        emit Unstaked(msg.sender, hardwareClass, seats, readyAt);
+    }
+
+    /// @inheritdoc IProviders
+    function topUp(uint64 amount) external {
+        emit ToppedUp(msg.sender, amount);
+        VAULT.bond(msg.sender, amount);
+    }
+
+    /// @inheritdoc IProviders
+    function exit() external {
+        Standing memory standing_ = _standings[msg.sender];
+        if (block.timestamp < standing_.readyAt) {
+            revert Providers_StillUnbonding(msg.sender, standing_.readyAt);
+        }
+        uint256 bonded = VAULT.account(msg.sender).bond;
+        uint256 backing = standing_.seats * SEAT;
+        if (bonded <= backing) revert Providers_NothingToExit(msg.sender);
+        uint64 spare = (bonded - backing).toUint64();
+        emit Exited(msg.sender, spare);
+        VAULT.release(msg.sender, spare);
+    }
+
+    /// @inheritdoc IProviders
+    function evict(address operator, bytes32 hardwareClass, uint256 seats) external {
+        uint256 all = _standings[operator].seats;
+        uint64 bonded = VAULT.account(operator).bond;
+        // Each seat taken must have been one too many: without all of them but one, the rest were still uncovered.
+        if (seats > all || (all - seats + 1) * Parameters.SEAT_BACKING <= bonded) {
+            revert Providers_SeatsCovered(operator, all, bonded);
+        }
+        uint256 readyAt = _vacate(operator, hardwareClass, seats);
+        emit Evicted(operator, hardwareClass, seats, readyAt);
+    }
+
+    // --- seeds --------------------------------------------------------------------------------
+
+    /// @inheritdoc IProviders
+    function keepSeed(bytes32 hardwareClass, uint256 seedBlock) external {
+        KeptSeed storage kept = _classes[hardwareClass].kept[seedBlock];
+        // Keeping again must not lengthen the time that stake has to stay.
+        if (kept.keptAt != 0) return;
+        (ClaimsResult found, Drawing memory drawing) = _fresh(hardwareClass, seedBlock);
+        if (found != ClaimsResult.Valid) revert Providers_SeedUnknown(seedBlock);
+        kept.seed = (uint256(drawing.seed) >> DROPPED_SEED_BITS).toUint176();
+        kept.seats = drawing.seats.toUint40();
+        kept.keptAt = block.timestamp.toUint40();
+        emit SeedKept(hardwareClass, seedBlock, drawing.seed, drawing.seats);
+    }
+
+    // --- signing keys -------------------------------------------------------------------------
+
+    /// @inheritdoc IProviders
+    function setSigner(address signer) external {
+        if (signer == address(0)) revert Providers_SignerZero();
+        address owner = operatorOf[signer];
+        if (owner != address(0) && owner != msg.sender) revert Providers_SignerTaken(signer, owner);
+        operatorOf[signer] = msg.sender;
+
+        Signing storage signing = _signings[msg.sender];
+        uint256 effectiveAt = block.timestamp;
+        if (signing.signer != address(0)) {
+            effectiveAt += SIGNER_DELAY;
+            if (block.timestamp >= signing.since) {
+                // There is room for one former key: the last one must be out of its grace.
+                uint256 settledAt = signing.since + SIGNER_GRACE;
+                if (signing.previous != address(0) && block.timestamp < settledAt) {
+                    revert Providers_SignerChanging(msg.sender, settledAt);
+                }
+                signing.previous = signing.signer;
+            }
+        }
+        signing.signer = signer;
+        signing.since = effectiveAt.toUint48();
+        emit SignerSet(msg.sender, signer, effectiveAt);
+    }
+
+    // --- views --------------------------------------------------------------------------------
+
+    /// @inheritdoc IProviders
+    function draw(bytes32 hardwareClass, uint256 seedBlock, bytes32 job, uint256 maxTicket)
+        external
+        view
+        returns (address[] memory operators)
+    {
+        Drawing memory drawing = _drawingOrRevert(hardwareClass, seedBlock);
+        operators = new address[](maxTicket + 1);
+        for (uint256 ticket = 0; ticket <= maxTicket; ++ticket) {
+            operators[ticket] = _drawn(_classes[hardwareClass], drawing, seedBlock, job, ticket);
+        }
+    }
+
+    /// @inheritdoc IProviders
+    function drawTicket(bytes32 hardwareClass, uint256 seedBlock, bytes32 job, uint256 ticket)
+        external
+        view
+        returns (address operator)
+    {
+        Drawing memory drawing = _drawingOrRevert(hardwareClass, seedBlock);
+        return _drawn(_classes[hardwareClass], drawing, seedBlock, job, ticket);
+    }
+
+    /// @inheritdoc IProviders
+    function check(bytes32 hardwareClass, uint256 seedBlock, bytes32 job, Claim[] calldata claims)
+        external
+        view
+        returns (ClaimsResult)
+    {
+        (ClaimsResult found, Drawing memory drawing) = _drawing(hardwareClass, seedBlock);
+        if (found != ClaimsResult.Valid) return found;
+        Class storage class = _classes[hardwareClass];
+        for (uint256 i = 0; i < claims.length; ++i) {
+            Claim calldata claim = claims[i];
+            address operator = claim.operator;
+            if (operator == address(0) || _drawn(class, drawing, seedBlock, job, claim.ticket) != operator) {
+                return ClaimsResult.NotDrawn;
+            }
+            if (!isSigner(operator, claim.signer)) return ClaimsResult.NotSigner;
+        }
+        return ClaimsResult.Valid;
+    }
+
+    /// @inheritdoc IProviders
+    function signerOf(address operator) external view returns (address) {
+        Signing storage signing = _signings[operator];
+        return block.timestamp < signing.since ? signing.previous : signing.signer;
+    }
+
+    /// @inheritdoc IProviders
+    function seatsOf(address operator, bytes32 hardwareClass) external view returns (uint256) {
+        return _classes[hardwareClass].held[operator].length;
+    }
+
+    /// @inheritdoc IProviders
+    function seatCount(bytes32 hardwareClass) external view returns (uint256) {
+        return _classes[hardwareClass].count.latest();
+    }
+
+    /// @inheritdoc IProviders
+    function standing(address operator) external view returns (uint256 seats, uint256 readyAt) {
+        Standing memory standing_ = _standings[operator];
+        return (standing_.seats, standing_.readyAt);
+    }
+
+    /// @inheritdoc IProviders
+    function vault() external view returns (IVault) {
+        return VAULT;
+    }
+
+    /// @inheritdoc IProviders
+    function isSigner(address operator, address signer) public view returns (bool) {
+        if (signer == address(0)) return false;
+        Signing storage signing = _signings[operator];
+        if (signer == signing.signer) return block.timestamp >= signing.since || signer == signing.previous;
+        return signer == signing.previous && block.timestamp < signing.since + SIGNER_GRACE;
+    }
+
+    // --- internals ----------------------------------------------------------------------------
+
+    /// @dev Gives up an operator's newest seats. One time for all of them: whoever keeps leaving keeps waiting.
+    function _vacate(address operator, bytes32 hardwareClass, uint256 seats)
+        private
+        returns (uint256 readyAt)
+    {
+        if (seats == 0) revert Providers_NoSeats();
+        Class storage class = _classes[hardwareClass];
+        uint32[] storage held = class.held[operator];
+        if (held.length < seats) {
+            revert Providers_TooFewSeats(operator, hardwareClass, held.length, seats);
+        }
+        uint256 count = class.count.latest();
+        for (uint256 n = 0; n < seats; ++n) {
+            uint256 seat = held[held.length - 1];
+            held.pop();
+            _fill(class, seat, --count);
+        }
+        class.count.push(uint48(block.number), count.toUint208());
+
+        readyAt = block.timestamp + UNBONDING;
+        Standing storage standing_ = _standings[operator];
+        standing_.seats -= seats.toUint64();
+        standing_.readyAt = readyAt.toUint64();
+    }
+
+    /// @dev Moves the holder of the last seat into `seat`. Nobody's chances change: all seats are alike.
+    function _fill(Class storage class, uint256 seat, uint256 last) private {
+        if (seat != last) {
+            uint160 holder = class.holders[last].latest();
+            uint32 place = class.places[last];
+            class.holders[seat].push(uint96(block.number), holder);
+            class.held[address(holder)][place] = seat.toUint32();
+            class.places[seat] = place;
+        }
+        class.places.pop();
+    }
+
+    function _drawingOrRevert(bytes32 hardwareClass, uint256 seedBlock)
+        private
+        view
+        returns (Drawing memory)
+    {
+        (ClaimsResult found, Drawing memory drawing) = _drawing(hardwareClass, seedBlock);
+        if (found != ClaimsResult.Valid) revert Providers_SeedUnknown(seedBlock);
+        return drawing;
+    }
+
+    /// @dev A kept seed comes first: it is one read, and it stays usable when the chain forgets.
+    function _drawing(bytes32 hardwareClass, uint256 seedBlock)
+        private
+        view
+        returns (ClaimsResult, Drawing memory)
+    {
+        KeptSeed memory kept = _classes[hardwareClass].kept[seedBlock];
+        if (kept.keptAt == 0) return _fresh(hardwareClass, seedBlock);
+        if (block.timestamp > kept.keptAt + HORIZON) return (ClaimsResult.SeedTooOld, Drawing(0, 0));
+        return (ClaimsResult.Valid, Drawing(bytes32(uint256(kept.seed) << DROPPED_SEED_BITS), kept.seats));
+    }
+
+    function _fresh(bytes32 hardwareClass, uint256 seedBlock)
+        private
+        view
+        returns (ClaimsResult, Drawing memory)
+    {
+        if (seedBlock == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
+        uint256 hash = uint256(Blockhash.blockHash(seedBlock));
+        if (hash == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
+        uint256 seats = _classes[hardwareClass].count.upperLookupRecent((seedBlock - 1).toUint48());
+        return (ClaimsResult.Valid, Drawing(bytes32(hash >> DROPPED_SEED_BITS << DROPPED_SEED_BITS), seats));
+    }
+
+    /// @dev keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
+    function _drawn(
+        Class storage class,
+        Drawing memory drawing,
+        uint256 seedBlock,
+        bytes32 job,
+        uint256 ticket
+    ) private view returns (address) {
+        if (drawing.seats == 0) return address(0);
+        bytes32 jobSeed = Hashes.efficientKeccak256(drawing.seed, job);
+        uint256 seat = uint256(Hashes.efficientKeccak256(jobSeed, bytes32(ticket))) % drawing.seats;
+        return address(class.holders[seat].upperLookupRecent((seedBlock - 1).toUint96()));
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+
+import {IVault} from "./interfaces/IVault.sol";
+import {Parameters} from "./libraries/Parameters.sol";
+import {Account, Budget, Posting, PostingResult} from "./types/Accounts.sol";
+import {Share, ShareKind} from "./types/Share.sol";
+
+/// @notice Keeps the books; see IVault.
+contract Vault is IVault, ReentrancyGuardTransient {
+    using SafeCast for uint256;
+    using SafeERC20 for IERC20;
+
+    /// @notice Seconds that a closed budget still pays for.
+    uint256 public constant NOTICE = Parameters.NOTICE;
+
+    uint8 private constant LEDGER_DECIMALS = 6;
+
+    IERC20 private immutable TOKEN;
+    /// @dev Token units in one micro-USD.
+    uint256 private immutable SCALE;
+    address private immutable TREASURY;
+    address private immutable PROVIDERS;
+    address private immutable MARKET;
+
+    mapping(address who => Account) private _accounts;
+    mapping(address requester => mapping(address scheduler => Budget)) private _budgets;
+    mapping(address requester => mapping(uint256 word => uint256 bits)) private _nonces;
+
+    /// @inheritdoc IVault
+    /// @dev Settlements keep it as it is, so no balance can outgrow 64 bits and no credit can ever fail.
+    uint64 public total;
+
+    modifier onlyMarket() {
+        _requireMarket();
+        _;
+    }
+
+    modifier onlyProviders() {
+        _requireProviders();
+        _;
+    }
+
+    constructor(IERC20 token_, address treasury_, address providers_, address market_) {
+        uint8 decimals = IERC20Metadata(address(token_)).decimals();
+        if (decimals < LEDGER_DECIMALS) revert Vault_TooFewDecimals(decimals);
+        TOKEN = token_;
+        SCALE = 10 ** (decimals - LEDGER_DECIMALS);
+        TREASURY = treasury_;
+        PROVIDERS = providers_;
+        MARKET = market_;
+    }
+
+    // --- money in and out ---------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function deposit(address to, uint64 amount) external nonReentrant {
+        _deposit(to, amount);
+    }
+
+    /// @inheritdoc IVault
+    function depositWithPermit(address to, uint64 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external
+        nonReentrant
+    {
+        IERC20Permit permitted = IERC20Permit(address(TOKEN));
+        // Where it fails the allowance decides: a front-run permit has set it all the same.
+        // solhint-disable-next-line no-empty-blocks
+        try permitted.permit(msg.sender, address(this), amount * SCALE, deadline, v, r, s) {} catch {}
+        _deposit(to, amount);
+    }
+
+    /// @inheritdoc IVault
+    function withdraw(address to, uint64 amount) external nonReentrant {
+        _debit(msg.sender, amount);
+        total -= amount;
+        emit Withdrawn(msg.sender, to, amount);
+        TOKEN.safeTransfer(to, amount * SCALE);
+    }
+
+    // --- budgets ------------------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function fund(address scheduler, uint64 amount) external {
+        _debit(msg.sender, amount);
+        Budget storage budget_ = _budgets[msg.sender][scheduler];
+        budget_.amount += amount;
+        budget_.closesAt = 0;
+        emit BudgetFunded(msg.sender, scheduler, amount);
+    }
+
+    /// @inheritdoc IVault
+    function close(address scheduler) external {
+        Budget storage budget_ = _budgets[msg.sender][scheduler];
+        if (budget_.closesAt != 0) revert Vault_BudgetNotOpen(msg.sender, scheduler);
+        uint48 closesAt = (block.timestamp + NOTICE).toUint48();
+        budget_.closesAt = closesAt;
+        emit BudgetClosed(msg.sender, scheduler, closesAt);
+    }
+
+    /// @inheritdoc IVault
+    function reclaim(address scheduler) external {
+        Budget memory budget_ = _budgets[msg.sender][scheduler];
+        if (budget_.closesAt == 0 || block.timestamp < budget_.closesAt) {
+            revert Vault_BudgetStillOpen(msg.sender, scheduler, budget_.closesAt);
+        }
+        delete _budgets[msg.sender][scheduler];
+        _accounts[msg.sender].free += budget_.amount;
+        emit BudgetReclaimed(msg.sender, scheduler, budget_.amount);
+    }
+
+    // --- settlement ---------------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function post(Posting[] calldata postings, Share[] calldata shares)
+        external
+        onlyMarket
+        returns (PostingResult[] memory results, uint64[] memory moved)
+    {
+        results = new PostingResult[](postings.length);
+        moved = new uint64[](shares.length);
+        uint64 slashed = 0;
+        uint256 start = 0;
+        for (uint256 i = 0; i < postings.length; ++i) {
+            Posting calldata posting = postings[i];
+            uint256 end = start + posting.shares;
+            results[i] = _charge(posting, shares[start:end]);
+            if (results[i] == PostingResult.Done) {
+                for (uint256 n = start; n < end; ++n) {
+                    (moved[n], slashed) = _apply(shares[n], slashed);
+                }
+            }
+            start = end;
+        }
+        if (slashed != 0) _accounts[TREASURY].free += slashed;
+    }
+
+    // --- stake --------------------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function bond(address operator, uint64 amount) external onlyProviders {
+        _debit(operator, amount);
+        _accounts[operator].bond += amount;
+        emit StakeBonded(operator, amount);
+    }
+
+    /// @inheritdoc IVault
+    function release(address operator, uint64 amount) external onlyProviders {
+        Account memory books = _accounts[operator];
+        books.bond -= amount;
+        books.free += amount;
+        _accounts[operator] = books;
+        emit StakeReleased(operator, amount);
+    }
+
+    // --- views --------------------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function account(address who) external view returns (Account memory) {
+        return _accounts[who];
+    }
+
+    /// @inheritdoc IVault
+    function budget(address requester, address scheduler) external view returns (Budget memory) {
+        return _budgets[requester][scheduler];
+    }
+
+    /// @inheritdoc IVault
+    function budgetPaysUntil(address requester, address scheduler) external view returns (uint256) {
+        uint256 closesAt = _budgets[requester][scheduler].closesAt;
+        return closesAt == 0 ? block.timestamp + NOTICE : closesAt;
+    }
+
+    /// @inheritdoc IVault
+    function nonceUsed(address requester, uint256 nonce) external view returns (bool) {
+        return _nonces[requester][nonce >> 8] & _bit(nonce) != 0;
+    }
+
+    /// @inheritdoc IVault
+    function token() external view returns (IERC20) {
+        return TOKEN;
+    }
+
+    /// @inheritdoc IVault
+    function treasury() external view returns (address) {
+        return TREASURY;
+    }
+
+    /// @inheritdoc IVault
+    function providers() external view returns (address) {
+        return PROVIDERS;
+    }
+
+    /// @inheritdoc IVault
+    function market() external view returns (address) {
+        return MARKET;
+    }
+
+    // --- internals ----------------------------------------------------------------------------
+
+    /// @dev Guarded by its callers: measuring what came in would count a nested deposit twice.
+    function _deposit(address to, uint64 amount) private {
+        uint256 before = TOKEN.balanceOf(address(this));
+        TOKEN.safeTransferFrom(msg.sender, address(this), amount * SCALE);
+        uint256 arrived = (TOKEN.balanceOf(address(this)) - before) / SCALE;
+        uint256 newTotal = total + arrived;
+        if (newTotal > type(uint64).max) revert Vault_Full(newTotal);
+        total = newTotal.toUint64();
+        _accounts[to].free += arrived.toUint64();
+        emit Deposited(msg.sender, to, arrived.toUint64());
+    }
+
+    function _debit(address who, uint64 amount) private {
+        uint64 free = _accounts[who].free;
+        if (free < amount) revert Vault_InsufficientFree(who, free, amount);
+        _accounts[who].free = free - amount;
+    }
+
+    /// @dev Takes a job's whole cost from the budget and spends its nonce, or does nothing and says why.
+    function _charge(Posting calldata posting, Share[] calldata shares) private returns (PostingResult) {
+        mapping(uint256 => uint256) storage words = _nonces[posting.requester];
+        uint256 word = words[posting.nonce >> 8];
+        uint256 bit = _bit(posting.nonce);
+        if (word & bit != 0) return PostingResult.NonceSpent;
+
+        uint256 cost = posting.fee;
+        for (uint256 n = 0; n < shares.length; ++n) {
+            if (shares[n].kindOf() != ShareKind.Slashed) cost += shares[n].amountOf();
+        }
+        Budget storage budget_ = _budgets[posting.requester][posting.scheduler];
+        uint64 amount = budget_.amount;
+        if (amount < cost) return PostingResult.BudgetTooSmall;
+
+        words[posting.nonce >> 8] = word | bit;
+        budget_.amount = amount - cost.toUint64();
+        if (posting.fee != 0) _accounts[posting.scheduler].free += posting.fee;
+        return PostingResult.Done;
+    }
+
+    /// @dev Pays or slashes one operator. What is slashed is summed for one credit to the treasury a batch.
+    function _apply(Share share, uint64 slashed) private returns (uint64 amount, uint64 slashedNow) {
+        address operator = share.operatorOf();
+        ShareKind kind = share.kindOf();
+        Account memory books = _accounts[operator];
+        amount = share.amountOf();
+        if (kind == ShareKind.Slashed) {
+            if (amount > books.bond) amount = books.bond;
+            books.bond -= amount;
+            slashed += amount;
+            if (books.faults != type(uint32).max) ++books.faults;
+        } else {
+            books.free += amount;
+            if (kind == ShareKind.Won && books.wins != type(uint32).max) ++books.wins;
+        }
+        _accounts[operator] = books;
+        return (amount, slashed);
+    }
+
+    function _bit(uint256 nonce) private pure returns (uint256) {
+        return 2 ** (nonce & 0xff);
+    }
+
+    function _requireMarket() private view {
+        if (msg.sender != MARKET) revert Vault_NotMarket(msg.sender);
+    }
+
+    function _requireProviders() private view {
+        if (msg.sender != PROVIDERS) revert Vault_NotProviders(msg.sender);
+    }
+}

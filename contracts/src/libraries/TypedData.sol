@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Order} from "../types/Orders.sol";
+
+/// @notice EIP-712 struct hashes of everything that is signed.
+/// @dev The type strings are the same text as in `node/assay_node/protocol/typed_data.py`.
+library TypedData {
+    bytes32 internal constant ORDER_TYPEHASH = keccak256(
+        "Order(address requester,bytes32 spec,bytes32 hardwareClass,address scheduler,uint64 fee,"
+        "uint64 maxRate,uint32 maxSeconds,uint64 bond,uint8 replicas,uint8 quorum,uint8 maxTicket,"
+        "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint256 nonce)"
+    );
+    bytes32 internal constant REVEAL_TYPEHASH =
+        keccak256("Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)");
+    bytes32 internal constant COMMIT_TYPEHASH =
+        keccak256("Commit(bytes32 job,uint32 round,bytes32 commitment)");
+
+    /// @dev All members are static, so the struct in the call data is its own encoding: copying it whole saves
+    /// 2,200 gas over encoding it anew. Dirty high bits change the hash, and nobody has signed that.
+    function hashOrder(Order calldata order) internal pure returns (bytes32 hash) {
+        bytes32 typehash = ORDER_TYPEHASH;
+        assembly ("memory-safe") {
+            let encoded := mload(0x40)
+            mstore(encoded, typehash)
+            calldatacopy(add(encoded, 0x20), order, 0x200)
+            hash := keccak256(encoded, 0x220)
+        }
+    }
+
+    function hashReveal(bytes32 job, bytes32 commits, bytes32 tag, uint64 rate, uint32 secs)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(REVEAL_TYPEHASH, job, commits, tag, rate, secs));
+    }
+
+    function hashCommit(bytes32 job, uint32 round, bytes32 commitment) internal pure returns (bytes32) {
+        return keccak256(abi.encode(COMMIT_TYPEHASH, job, round, commitment));
+    }
+
+    /// @notice What a provider says first: it fixes the answer and shows nothing of it.
+    /// @dev It names the operator, so a copy of it opens to nothing for anybody else.
+    function hashCommitment(bytes32 job, address operator, bytes32 tag, uint32 secs, bytes32 salt)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(job, operator, tag, secs, salt));
+    }
+}

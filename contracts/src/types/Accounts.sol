@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice One party's books, in one slot. Money is in micro-USD.
+struct Account {
+    /// Withdrawable.
+    uint64 free;
+    /// Stake: all of it can be slashed.
+    uint64 bond;
+    /// Part of the stake that open jobs hold; zero as long as jobs settle from receipts alone.
+    uint64 locked;
+    /// Replicas that were in a quorum. Stays at its largest value rather than wrap.
+    uint32 wins;
+    /// Replicas that a quorum contradicted. Stays at its largest value rather than wrap.
+    uint32 faults;
+}
+
+/// @notice Money that one requester set aside for the orders of one scheduler.
+struct Budget {
+    uint64 amount;
+    /// Unix seconds from which the requester may take it back; zero while open.
+    uint48 closesAt;
+}
+
+/// @notice What one settled job does to the books: the shares that follow it, and the fee.
+struct Posting {
+    address requester;
+    uint64 fee;
+    /// How many of the batch's shares are this job's.
+    uint8 shares;
+    address scheduler;
+    uint256 nonce;
+}
+
+/// @notice What became of a posting. Only `Done` moved money.
+enum PostingResult {
+    Done,
+    NonceSpent,
+    BudgetTooSmall
+}
