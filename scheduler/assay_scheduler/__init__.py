@@ -1,0 +1,1 @@
+"""Pure matching: `decide(snapshot, now, seed) -> Plan`, the same on every machine."""
