@@ -1,0 +1,128 @@
+"""Why a contract said no: every custom error as a sentence that says what to do."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from assay_node.chain.abi_codec import AbiEntry
+from assay_node.protocol.errors import ChainError
+from assay_node.protocol.units import microusd_to_text
+
+SKIP_REASONS: Final[Mapping[str, str]] = {
+    "Market_BudgetTooSmall": "the requester's budget for this scheduler is smaller than the cost",
+    "Market_ExpiryTooFar": "the order expires too long after now; settle it closer to its expiry",
+    "Market_NonceSpent": "the order was settled before, or its nonce was used by another order",
+    "Market_OperatorNotDrawn": "an operator does not hold the seat that its ticket draws",
+    "Market_OperatorTwice": "one operator appears twice in the receipt",
+    "Market_OrderExpired": "the order expired before it was settled",
+    "Market_QuorumInvalid": "the order's quorum is not more than half of its replicas",
+    "Market_RateTooHigh": "a replica asks for more than the order's highest rate",
+    "Market_ReplicaCountInvalid": "the receipt has another number of replicas than the order",
+    "Market_RequesterSignatureInvalid": "the requester did not sign this order",
+    "Market_RevealSignatureInvalid": "a reveal's signature is malformed",
+    "Market_SeedTooOld": "the order's seed was kept too long ago to draw with",
+    "Market_SeedUnknown": "the order's seed block is not mined yet or its hash was not kept",
+    "Market_SignerNotRegistered": "a reveal is not signed by its operator's registered key",
+    "Market_TicketTooHigh": "a replica's ticket is beyond the order's highest ticket",
+    "Market_TicketsNotRising": "the replicas are not in the order of their tickets",
+}
+"""What the Market says of a receipt that it passes over (the reason in `ReceiptSkipped`)."""
+
+_SENTENCES: Final[Mapping[str, str]] = {
+    **SKIP_REASONS,
+    "Market_WiredToOther": "the Vault belongs to another Market, {market}",
+    "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
+    "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
+    "take it back after its notice (closing time {closesAt})",
+    "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
+    "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
+    "more first",
+    "Vault_NotMarket": "only the Market contract may do that",
+    "Vault_NotProviders": "only the Providers contract may do that",
+    "Vault_TooFewDecimals": "the token has {decimals} decimals; the market needs 6 or more",
+    "Providers_ClassFull": "hardware class {hardwareClass} has no room for more seats",
+    "Providers_NoSeats": "the number of seats is at least 1",
+    "Providers_NothingToExit": "no stake of {operator} is free to leave; give up seats first",
+    "Providers_SeatsCovered": "the stake of {operator} covers its {seats} seats",
+    "Providers_SeedUnknown": "the hash of block {seedBlock} is not known: it is not mined yet, or "
+    "it is too old and nobody kept it",
+    "Providers_SignerChanging": "the signing key of {operator} is being changed already; try again "
+    "after {settledAt}",
+    "Providers_SignerTaken": "key {signer} belongs to operator {operator} for good; use a new key",
+    "Providers_SignerZero": "the signing key is missing",
+    "Providers_StillUnbonding": "the stake of {operator} can leave from {readyAt} on",
+    "Providers_TooFewSeats": "{operator} holds {held} seats of that class, fewer than {asked}",
+    "Providers_WiredToOther": "the Vault belongs to another Providers contract, {providers}",
+    "ERC20InsufficientAllowance": "the token allowance of the Vault is too small",
+    "ERC20InsufficientBalance": "wallet {sender} holds fewer tokens than that",
+    "ERC20InvalidApprover": "the token refuses this owner",
+    "ERC20InvalidReceiver": "the token cannot be sent to {receiver}",
+    "ERC20InvalidSender": "the token cannot be sent from {sender}",
+    "ERC20InvalidSpender": "the token refuses {spender} as a spender",
+    "ERC2612ExpiredSignature": "the permit expired before it was mined",
+    "ERC2612InvalidSigner": "the permit is signed by {signer} and not by {owner}",
+    "InvalidAccountNonce": "the permit's nonce was used already",
+    "ECDSAInvalidSignature": "a signature recovers no key",
+    "ECDSAInvalidSignatureLength": "a signature has {length} bytes instead of 65",
+    "ECDSAInvalidSignatureS": "a signature's s is in the upper half (EIP-2)",
+    "CheckpointUnorderedInsertion": "the chain's block numbers went backwards",
+    "InvalidShortString": "a name in the contract is malformed",
+    "StringTooLong": "a name in the contract is too long",
+    "ReentrancyGuardReentrantCall": "the token called back into the Vault",
+    "SafeCastOverflowedUintDowncast": "{value} does not fit {bits} bits",
+    "SafeERC20FailedOperation": "the token {token} refused the transfer",
+    "Error": "{text}",
+    "Panic": "the contract stopped at an internal check (code {code})",
+}
+_MONEY: Final = frozenset({"free", "amount", "stake"})
+_UNIX_TIMES: Final = frozenset({"closesAt", "readyAt", "settledAt"})
+_YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date
+
+
+class ContractRefusal(ChainError):
+    """A contract turned a call down; `name` is its custom error, such as Vault_InsufficientFree."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+def sentence(name: str, members: Mapping[str, Any]) -> str:
+    """Return the sentence for an error and its members; the bare name if there is none."""
+    shown = {key: _shown(key, value) for key, value in members.items()}
+    template = _SENTENCES.get(name)
+    return template.format(**shown) if template else "the contract gives no further reason"
+
+
+def skip_reason(selector: bytes, errors: Mapping[bytes, AbiEntry]) -> str:
+    """Return the name and the sentence for the reason in a `ReceiptSkipped` event."""
+    error = errors.get(selector)
+    if error is None:
+        return f"0x{selector.hex()}: a reason this version does not know"
+    return f"{error.name}: {sentence(error.name, {})}"
+
+
+def refusal(action: str, data: bytes | None, errors: Mapping[bytes, AbiEntry]) -> ContractRefusal:
+    """Return the error for a reverted call, from the bytes it reverted with."""
+    error = errors.get((data or b"")[:4])
+    if error is None or data is None:
+        return ContractRefusal("unknown", f"{action} was refused without a reason we know")
+    try:
+        members = error.decode_members(data[4:])
+    except ChainError:
+        return ContractRefusal(error.name, f"{action} was refused: {error.name}")
+    return ContractRefusal(
+        error.name, f"{action} was refused ({error.name}): {sentence(error.name, members)}"
+    )
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if name in _MONEY and isinstance(value, int):
+        return microusd_to_text(value)
+    if name in _UNIX_TIMES and isinstance(value, int) and value < _YEAR_9999:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if isinstance(value, str):  # a contract's own text may be anything
+        return value[:200].encode("ascii", "backslashreplace").decode()
+    return str(value)

@@ -1,0 +1,1 @@
+"""A whole market on one machine, for development and demonstrations."""

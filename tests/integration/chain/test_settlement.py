@@ -1,0 +1,319 @@
+"""Receipts made in Python, settled by the real contracts: everybody's money to the unit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from assay_node.chain.settlement import (
+    GAS_PER_RECEIPT,
+    GAS_PER_REPLICA,
+    GAS_PER_TRANSACTION,
+    RECEIPT_BYTES,
+    REPLICA_BYTES,
+    receipts_fitting,
+)
+from assay_node.chain.transactions import GAS_MAX
+from assay_node.chain.wallet import WalletChain
+from assay_node.keys import LocalKey
+from assay_node.ports.chain import PreparedTransaction, TransactionOutcome
+from assay_node.protocol.errors import LocalError
+from assay_node.protocol.ids import Digest
+from assay_node.protocol.order import job_id
+from assay_node.protocol.receipt import (
+    EFFORT_BPS,
+    Receipt,
+    Tally,
+    commit_digest,
+    commitment,
+    reveal_digest,
+    tally,
+)
+from tests.fixtures.chain import ChainLab, a_class, until
+from tests.fixtures.receipts import ANSWER, LIE, Operator
+
+OTHER_LIE = Digest(b"\xcc" * 32)
+USD = 1_000_000
+BUDGET_USD = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """A scheduler, a requester with a budget, three staked operators and a seed."""
+
+    chain: ChainLab
+    wallet: WalletChain
+    requester: LocalKey
+    operators: list[Operator]
+    hardware_class: Digest
+    seed_block: int
+
+    async def receipt(self, outputs: Sequence[Digest], **changes: Any) -> Receipt:
+        requester = changes.pop("requester", self.requester)
+        return await self.chain.receipt(
+            self.wallet, requester, self.operators, seed_block=self.seed_block,
+            hardware_class=self.hardware_class, outputs=outputs, **changes,
+        )  # fmt: skip
+
+    async def settle(self, *receipts: Receipt) -> TransactionOutcome:
+        transaction = await self.wallet.prepare_settle(receipts)
+        await self.wallet.send(transaction)
+        return await wait_for_outcome(self.wallet, transaction)
+
+    async def books(self) -> dict[str, int]:
+        """Free money and stake of everybody, and the requester's budget."""
+        wallet = self.wallet
+        books = {"budget": await wallet.budget(self.requester.address, wallet.address)}
+        for name, who in (
+            ("scheduler", wallet.address),
+            ("treasury", wallet.deployment.treasury),
+            *((one.address, one.address) for one in self.operators),
+        ):
+            account = await wallet.account(who)
+            books[f"{name} free"] = account.free_microusd
+            books[f"{name} stake"] = account.stake_microusd
+        return books
+
+
+@pytest.fixture
+async def market(chain: ChainLab) -> Market:
+    return await _market_of_strangers(chain, 3)
+
+
+async def wait_for_outcome(
+    wallet: WalletChain, transaction: PreparedTransaction
+) -> TransactionOutcome:
+    outcome: TransactionOutcome = await until(lambda: wallet.outcome(transaction.hash))
+    return outcome
+
+
+def verdict(receipt: Receipt) -> Tally:
+    order = receipt.signed_order.order
+    votes = [(replica.tag, replica.seconds) for replica in receipt.replicas]
+    return tally(votes, quorum=order.quorum, max_seconds=order.max_seconds)
+
+
+def expected_changes(receipt: Receipt) -> dict[str, int]:
+    """What a receipt must do to the books, from `receipt.tally` alone."""
+    order, result = receipt.signed_order.order, verdict(receipt)
+    changes = {"scheduler free": order.fee_microusd if result.agreed else 0, "treasury free": 0}
+    for i, replica in enumerate(receipt.replicas):
+        paid = lost = 0
+        if not result.agreed:
+            seconds = min(replica.seconds, order.max_seconds)
+            paid = replica.rate_microusd * seconds * EFFORT_BPS // 10_000
+        elif i in result.winners:
+            paid = replica.rate_microusd * result.seconds
+        else:
+            lost = order.bond_microusd
+        changes[f"{replica.operator} free"] = paid
+        changes[f"{replica.operator} stake"] = -lost
+        changes["treasury free"] += lost
+    spent = changes["scheduler free"] + sum(
+        changes[f"{replica.operator} free"] for replica in receipt.replicas
+    )
+    return {**changes, "budget": -spent}
+
+
+async def settle_and_check_books(market: Market, *receipts: Receipt) -> TransactionOutcome:
+    before = await market.books()
+    outcome = await market.settle(*receipts)
+    after = await market.books()
+    wanted = dict.fromkeys(before, 0)
+    for receipt in receipts:
+        for name, change in expected_changes(receipt).items():
+            wanted[name] += change
+    assert {name: after[name] - before[name] for name in before} == wanted
+    return outcome
+
+
+async def test_every_digest_is_the_same_in_python_and_in_solidity(market: Market) -> None:
+    receipt = await market.receipt([ANSWER] * 3)
+    order, domain = receipt.signed_order.order, market.wallet.domain
+    contract = market.wallet._contracts.market
+    job = job_id(order, domain)
+    assert (await contract.read("domainSeparator"))[0] == domain.separator
+    assert (await contract.read("jobId", order.abi_values()))[0] == job
+    tag, salt, commits = Digest(b"\x01" * 32), Digest(b"\x02" * 32), Digest(b"\x03" * 32)
+    operator = market.operators[0].address
+    reveal = reveal_digest(domain, job=job, commits=commits, tag=tag, rate_microusd=7, seconds=9)
+    assert (await contract.read("revealDigest", job, commits, tag, 7, 9))[0] == reveal
+    assert (await contract.read("commitDigest", job, 4, tag))[0] == commit_digest(
+        domain, job, 4, tag
+    )
+    assert (await contract.read("commitment", job, operator, tag, 9, salt))[0] == commitment(
+        job, operator, tag, 9, salt
+    )
+
+
+async def test_draw_is_the_contracts_own_for_every_ticket(market: Market) -> None:
+    job = Digest(b"\x05" * 32)
+    arguments = (market.hardware_class, market.seed_block, job)
+    providers = market.wallet._contracts.providers
+    drawn = await market.wallet.draw(*arguments, max_ticket=20)
+    single = [
+        (await providers.read("drawTicket", *arguments, ticket, block="pending"))[0]
+        for ticket in range(21)
+    ]
+    assert list(drawn) == single
+    assert set(drawn) == {operator.address for operator in market.operators}
+    nobody = await market.wallet.draw(a_class(), market.seed_block, job, max_ticket=3)
+    assert nobody == (None,) * 4
+
+
+async def test_agreement_pays_each_winner_its_rate_for_the_median_seconds(market: Market) -> None:
+    receipt = await market.receipt([ANSWER] * 3, seconds=[30, 10, 20], rates=[100, 110, 120])
+    outcome = await settle_and_check_books(market, receipt)
+    (settlement,) = outcome.settlements
+    assert outcome.succeeded
+    assert outcome.skipped == ()
+    assert settlement.agreed
+    assert settlement.seconds == 20
+    assert {p.operator: p.amount_microusd for p in settlement.paid} == {
+        r.operator: r.rate_microusd * 20 for r in receipt.replicas
+    }
+    assert settlement.slashed == ()
+    assert settlement.winning_tag == receipt.replicas[0].tag
+    assert settlement.cost_microusd == (100 + 110 + 120) * 20 + settlement.fee_microusd
+    order = receipt.signed_order.order
+    assert settlement.job_id == job_id(order, market.wallet.domain)
+    assert await market.wallet.nonce_used(order.requester, order.nonce_number)
+    assert not await market.wallet.nonce_used(order.requester, order.nonce_number ^ 1)
+
+
+async def test_a_liar_is_slashed_to_the_treasury_and_not_paid(market: Market) -> None:
+    receipt = await market.receipt([ANSWER, LIE, ANSWER], seconds=[10, 5, 12])
+    outcome = await settle_and_check_books(market, receipt)
+    (settlement,) = outcome.settlements
+    liar = receipt.replicas[1].operator
+    (slashed,) = settlement.slashed
+    assert (slashed.operator, slashed.amount_microusd) == (liar, 50 * USD)
+    assert slashed.reason == "contradicted by the quorum"
+    assert liar not in {paid.operator for paid in settlement.paid}
+    account = await market.wallet.account(liar)
+    assert (account.wins, account.faults) == (0, 1)
+    earnings = await market.wallet.earnings(liar)
+    assert (earnings.slashed_microusd, earnings.jobs_slashed) == (50 * USD, 1)
+    assert (earnings.paid_microusd, earnings.jobs_paid) == (0, 0)
+
+
+async def test_without_a_quorum_effort_is_paid_and_nobody_slashed(market: Market) -> None:
+    receipt = await market.receipt([ANSWER, LIE, OTHER_LIE], seconds=[10, 700, 12])
+    outcome = await settle_and_check_books(market, receipt)
+    (settlement,) = outcome.settlements
+    assert not settlement.agreed
+    assert (settlement.winning_tag, settlement.seconds, settlement.fee_microusd) == (None, 0, 0)
+    assert settlement.slashed == ()
+    assert [paid.amount_microusd for paid in settlement.paid] == [250, 15_000, 300]
+
+
+async def test_a_bad_receipt_is_skipped_with_its_reason_and_the_rest_is_paid(
+    market: Market,
+) -> None:
+    first, bad, last = [await market.receipt([ANSWER] * 3) for _ in range(3)]
+    forged = replace(bad.replicas[1], rate_microusd=150)  # signed for another rate
+    bad = replace(bad, replicas=(bad.replicas[0], forged, bad.replicas[2]))
+    before = await market.books()
+    outcome = await market.settle(first, bad, last, first)
+    after = await market.books()
+    assert [s.job_id for s in outcome.settlements] == [
+        job_id(r.signed_order.order, market.wallet.domain) for r in (first, last)
+    ]
+    assert [skipped.reason for skipped in outcome.skipped] == [
+        "Market_SignerNotRegistered: a reveal is not signed by its operator's registered key",
+        "Market_NonceSpent: the order was settled before, or its nonce was used by another order",
+    ]
+    assert [s.receipts_in_batch for s in outcome.settlements] == [4, 4]
+    assert {s.gas_used for s in outcome.settlements} == {outcome.gas_used // 4}
+    cost = sum(settlement.cost_microusd for settlement in outcome.settlements)
+    assert before["budget"] - after["budget"] == cost == 2 * (3 * 10 * 100 + 2_000)
+
+
+async def test_a_budget_too_small_skips_and_costs_nothing(market: Market) -> None:
+    receipt = await market.receipt([ANSWER] * 3, fee_microusd=2 * BUDGET_USD * USD)
+    before = await market.books()
+    outcome = await market.settle(receipt)
+    assert await market.books() == before
+    assert outcome.succeeded
+    assert outcome.settlements == ()
+    assert outcome.skipped[0].reason.startswith("Market_BudgetTooSmall: ")
+
+
+async def test_sending_twice_and_settling_twice_pays_once(market: Market) -> None:
+    receipt = await market.receipt([ANSWER] * 3)
+    before = await market.books()
+    transaction = await market.wallet.prepare_settle([receipt])
+    for _ in range(3):
+        await market.wallet.send(transaction)  # while it waits in the pool
+    first = await wait_for_outcome(market.wallet, transaction)
+    await market.wallet.send(transaction)  # after it was mined
+    assert await market.wallet.outcome(transaction.hash) == first
+    again = await market.settle(receipt)
+    after = await market.books()
+    assert again.settlements == ()
+    assert before["budget"] - after["budget"] == first.settlements[0].cost_microusd
+    block = again.block_number
+    found = await market.wallet.settlements_between(market.seed_block, block)
+    mine = [s for s in found if s.job_id == first.settlements[0].job_id]
+    assert mine == [first.settlements[0]]
+
+
+async def test_confirmations_hold_an_outcome_back(market: Market) -> None:
+    market.wallet._confirmations = 5
+    outcome = await market.settle(await market.receipt([ANSWER] * 3))
+    assert (await market.wallet.head()).number >= outcome.block_number + 4
+
+
+async def test_a_seed_is_kept_on_chain(market: Market) -> None:
+    transaction = await market.wallet.prepare_keep_seed(market.hardware_class, market.seed_block)
+    await market.wallet.send(transaction)
+    outcome = await wait_for_outcome(market.wallet, transaction)
+    assert outcome.succeeded
+    assert (outcome.settlements, outcome.skipped) == ((), ())
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 8])
+async def test_gas_and_bytes_stay_below_the_bounds_for_strangers(
+    chain: ChainLab, replicas: int
+) -> None:
+    market = await _market_of_strangers(chain, replicas)
+    for count in (1, 4):
+        requesters = [await chain.requester(market.wallet) for _ in range(count)]
+        receipts = [
+            await market.receipt([ANSWER] * replicas, requester=requester, max_ticket=255)
+            for requester in requesters
+        ]
+        transaction = await market.wallet.prepare_settle(receipts)
+        await market.wallet.send(transaction)
+        outcome = await wait_for_outcome(market.wallet, transaction)
+        assert len(outcome.settlements) == count
+        per_receipt = GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
+        assert outcome.gas_used < GAS_PER_TRANSACTION + count * per_receipt
+        size = (count + 1) * RECEIPT_BYTES + count * replicas * REPLICA_BYTES
+        assert len(transaction.raw) <= size
+
+
+async def test_a_full_batch_of_three_replicas_goes_through_one_transaction(
+    market: Market,
+) -> None:
+    receipts = [await market.receipt([ANSWER] * 3, bond_microusd=0) for _ in range(70)]
+    count = receipts_fitting(receipts)
+    assert market.wallet.receipts_per_transaction_max < count < 70
+    with pytest.raises(LocalError, match=f"{count} of them do"):
+        await market.wallet.prepare_settle(receipts)
+    outcome = await market.settle(*receipts[:count])
+    assert len(outcome.settlements) == count
+    assert outcome.gas_used < GAS_MAX
+
+
+async def _market_of_strangers(chain: ChainLab, operators: int) -> Market:
+    wallet, hardware_class = await chain.wallet(), a_class()
+    return Market(
+        chain=chain,
+        wallet=wallet,
+        requester=await chain.requester(wallet, budget_usd=BUDGET_USD),
+        operators=await chain.operators(hardware_class, operators),
+        hardware_class=hardware_class,
+        seed_block=await chain.settled_seed(),
+    )
