@@ -1,0 +1,1 @@
+"""Durable state: SQLite or PostgreSQL behind repositories. Only this package knows SQLAlchemy."""

@@ -1,0 +1,327 @@
+"""A provider's durable leases: guarded changes, an event row with each, no word twice.
+
+Every change of a lease names the state and generation it was decided on; a change decided on an
+older row does nothing. States are words of `assay_provider.lease_machine`; what is open or closed
+is told by `closed_at` alone, so this module needs no table of moves.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from assay_node.protocol.errors import LocalError, Refused
+from assay_node.protocol.ids import Address, Cid, Digest
+from assay_node.store.database import Database
+from assay_node.store.provider_schema import (
+    counters,
+    lease_events,
+    leases,
+    schedulers,
+    signed_sets,
+)
+from assay_node.store.undisturbed import undisturbed
+
+_OFFER_GENERATION: Final = "offer_generation"
+DETAIL_CHARACTERS_MAX: Final = 500
+"""Reasons come from peers and from job output too; a longer one is data, not a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLease:
+    """One lease as this provider holds it. `state` is a word of the provider's lease machine.
+
+    `expiry` is the order's. `salt` and `round_number` fix the commitment that is, or will be, sent.
+    `keep_until` says how long a closed lease's output stays pinned.
+    """
+
+    job: Digest
+    scheduler: Address
+    signed_order: bytes
+    ticket: int
+    round_number: int
+    rate_microusd: int
+    slot: int | None
+    state: str
+    expiry: int
+    accepted_at: float
+    stage: str = ""
+    generation: int = 0
+    changed_at: float = 0.0
+    output: Cid | None = None
+    log: Cid | None = None
+    verdict: str | None = None
+    detail: str = ""
+    seconds: int | None = None
+    salt: Digest | None = None
+    closed_at: float | None = None
+    closed_reason: str | None = None
+    hand_back_owed: bool = False
+    keep_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLeaseEvent:
+    """One line of a lease's history."""
+
+    job: Digest
+    at: float
+    event: str
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerContact:
+    """When a scheduler last answered this provider's introduction."""
+
+    multiaddr: str
+    scheduler: Address
+    heard_at: float
+
+
+class ProviderLeases:
+    """The leases of one provider in one database. Only its daemon writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @undisturbed
+    async def add(self, lease: ProviderLease, *, event: str) -> bool:
+        """Store a new lease durably; False, and no change, when the job is known already."""
+        lease = dataclasses.replace(lease, changed_at=lease.accepted_at)
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(leases).values(**_to_row(lease)))
+                await _record_event(connection, lease, event, "", lease.accepted_at)
+        except IntegrityError:
+            return False
+        return True
+
+    @undisturbed
+    async def get(self, job: Digest) -> ProviderLease | None:
+        """Return the lease for a job, None when there never was one."""
+        found = await self._select(select(leases).where(leases.c.job == job.hex()))
+        return found[0] if found else None
+
+    @undisturbed
+    async def unfinished(self) -> tuple[ProviderLease, ...]:
+        """Return every lease that is not closed, oldest first."""
+        query = select(leases).where(leases.c.closed_at.is_(None))
+        return await self._select(query.order_by(leases.c.accepted_at, leases.c.job))
+
+    @undisturbed
+    async def overdue(self, now: float) -> tuple[ProviderLease, ...]:
+        """Return open leases whose order can no longer be settled, oldest first."""
+        query = select(leases).where(leases.c.closed_at.is_(None), leases.c.expiry < now)
+        return await self._select(query.order_by(leases.c.accepted_at, leases.c.job))
+
+    @undisturbed
+    async def owing_hand_back(self) -> tuple[ProviderLease, ...]:
+        """Return closed leases whose scheduler has not yet acknowledged that we gave them up."""
+        query = select(leases).where(leases.c.hand_back_owed.is_(True))
+        return await self._select(query.order_by(leases.c.closed_at, leases.c.job))
+
+    @undisturbed
+    async def kept_before(self, now: float) -> tuple[ProviderLease, ...]:
+        """Return closed leases whose output need not be kept any longer."""
+        query = select(leases).where(leases.c.keep_until <= now)
+        return await self._select(query.order_by(leases.c.keep_until, leases.c.job))
+
+    @undisturbed
+    async def newest(self, limit: int) -> tuple[ProviderLease, ...]:
+        """Return the newest leases, open or closed, newest first."""
+        query = select(leases).order_by(leases.c.accepted_at.desc(), leases.c.job)
+        return await self._select(query.limit(limit))
+
+    @undisturbed
+    async def save(
+        self,
+        before: ProviderLease,
+        after: ProviderLease,
+        *,
+        event: str,
+        detail: str = "",
+        now: float,
+    ) -> ProviderLease | None:
+        """Replace `before` by `after` if `before` is still current; return what is stored now.
+
+        None, and no change, means that somebody else changed the lease first: load and decide anew.
+        """
+        async with self._database.write() as connection:
+            return await _save(connection, before, after, event, detail, now)
+
+    @undisturbed
+    async def sign_set(
+        self,
+        before: ProviderLease,
+        after: ProviderLease,
+        *,
+        commits: Digest,
+        event: str,
+        now: float,
+    ) -> ProviderLease | None:
+        """Note durably which commit set is about to be signed, and save the lease with it.
+
+        The same set again returns `before` unchanged. None as in `save`.
+
+        Raises:
+            Refused: this round's reveal already binds another set.
+        """
+        async with self._database.write() as connection:
+            signed = await _signed_set(connection, before)
+            if signed is not None and signed != commits:
+                raise Refused(
+                    f"round {before.round_number} of this job was already revealed to another "
+                    "commit set; a provider signs one set a round"
+                )
+            if signed is not None:
+                return before
+            saved = await _save(connection, before, after, event, "", now)
+            if saved is not None:
+                await connection.execute(
+                    insert(signed_sets).values(
+                        job=before.job.hex(),
+                        round_number=before.round_number,
+                        commits=bytes(commits),
+                        at=now,
+                    )
+                )
+            return saved
+
+    @undisturbed
+    async def events(self, job: Digest) -> tuple[ProviderLeaseEvent, ...]:
+        """Return a lease's history, oldest first."""
+        query = select(lease_events).where(lease_events.c.job == job.hex())
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(lease_events.c.id))).all()
+        return tuple(
+            ProviderLeaseEvent(
+                job=job, at=row.at, event=row.event, state=row.state, detail=row.detail
+            )
+            for row in rows
+        )
+
+    @undisturbed
+    async def metered_microusd(self, closed_reason: str) -> int:
+        """Return the sum of rate x seconds over leases that closed with this reason."""
+        query = select(leases.c.rate_microusd, func.sum(leases.c.seconds))
+        query = query.where(leases.c.closed_reason == closed_reason, leases.c.seconds.is_not(None))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.group_by(leases.c.rate_microusd))).all()
+        return sum(int(rate) * int(seconds) for rate, seconds in rows)
+
+    @undisturbed
+    async def forget_closed_before(self, moment: float) -> int:
+        """Delete leases closed before `moment` that keep nothing; return how many."""
+        old = (
+            leases.c.closed_at < moment,
+            leases.c.keep_until.is_(None),
+            leases.c.hand_back_owed.is_(False),
+        )
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(leases).where(*old))).rowcount
+
+    @undisturbed
+    async def next_offer_generation(self) -> int:
+        """Return a number that is larger at every call, across restarts."""
+        mine = counters.c.name == _OFFER_GENERATION
+        async with self._database.write() as connection:
+            raised = update(counters).where(mine).values(value=counters.c.value + 1)
+            if (await connection.execute(raised)).rowcount == 0:
+                await connection.execute(insert(counters).values(name=_OFFER_GENERATION, value=1))
+            return int(
+                (await connection.execute(select(counters.c.value).where(mine))).scalar_one()
+            )
+
+    @undisturbed
+    async def heard(self, contact: SchedulerContact) -> None:
+        """Note that a scheduler welcomed this provider."""
+        values = {"scheduler": contact.scheduler, "heard_at": contact.heard_at}
+        known = update(schedulers).where(schedulers.c.multiaddr == contact.multiaddr)
+        async with self._database.write() as connection:
+            if (await connection.execute(known.values(**values))).rowcount == 0:
+                row = {"multiaddr": contact.multiaddr, **values}
+                await connection.execute(insert(schedulers).values(**row))
+
+    @undisturbed
+    async def contacts(self) -> tuple[SchedulerContact, ...]:
+        """Return every scheduler ever heard from, the latest first."""
+        query = select(schedulers).order_by(schedulers.c.heard_at.desc(), schedulers.c.multiaddr)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(
+            SchedulerContact(
+                multiaddr=row.multiaddr, scheduler=Address(row.scheduler), heard_at=row.heard_at
+            )
+            for row in rows
+        )
+
+    async def _select(self, query: Select[Any]) -> tuple[ProviderLease, ...]:
+        async with self._database.read() as connection:
+            return tuple(_from_row(row) for row in (await connection.execute(query)).all())
+
+
+async def _save(
+    connection: AsyncConnection,
+    before: ProviderLease,
+    after: ProviderLease,
+    event: str,
+    detail: str,
+    now: float,
+) -> ProviderLease | None:
+    if before.job != after.job:
+        raise LocalError("a lease keeps its job")
+    saved = dataclasses.replace(
+        after,
+        generation=before.generation + 1,
+        changed_at=now,
+        detail=after.detail[:DETAIL_CHARACTERS_MAX],
+        closed_reason=after.closed_reason and after.closed_reason[:DETAIL_CHARACTERS_MAX],
+    )
+    guarded = update(leases).where(
+        leases.c.job == before.job.hex(),
+        leases.c.state == before.state,
+        leases.c.generation == before.generation,
+    )
+    if (await connection.execute(guarded.values(**_to_row(saved)))).rowcount == 0:
+        return None
+    await _record_event(connection, saved, event, detail, now)
+    return saved
+
+
+async def _record_event(
+    connection: AsyncConnection, lease: ProviderLease, event: str, detail: str, now: float
+) -> None:
+    row = {
+        "job": lease.job.hex(),
+        "at": now,
+        "event": event,
+        "state": lease.state,
+        "detail": detail[:DETAIL_CHARACTERS_MAX],
+    }
+    await connection.execute(insert(lease_events).values(**row))
+
+
+async def _signed_set(connection: AsyncConnection, lease: ProviderLease) -> bytes | None:
+    query = select(signed_sets.c.commits).where(
+        signed_sets.c.job == lease.job.hex(), signed_sets.c.round_number == lease.round_number
+    )
+    found = (await connection.execute(query)).scalar_one_or_none()
+    return None if found is None else bytes(found)
+
+
+def _to_row(lease: ProviderLease) -> Mapping[str, object]:
+    return {**dataclasses.asdict(lease), "job": lease.job.hex()}
+
+
+def _from_row(row: Row[Any]) -> ProviderLease:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
+    values["job"] = Digest(bytes.fromhex(values["job"]))
+    for name in ("signed_order", "salt"):
+        values[name] = values[name] if values[name] is None else bytes(values[name])
+    return ProviderLease(**values)

@@ -1,0 +1,107 @@
+"""Tables of a provider's daemon. Alembic makes them; a test compares both.
+
+Job ids are 64 hexadecimal digits. Times are Unix seconds. Money is in micro-USD.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+leases: Final = Table(
+    "provider_leases",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("scheduler", String(42), nullable=False),
+    Column("signed_order", LargeBinary, nullable=False),
+    Column("ticket", Integer, nullable=False),
+    Column("round_number", BigInteger, nullable=False),
+    Column("rate_microusd", BigInteger, nullable=False),
+    Column("slot", Integer),
+    Column("state", String(16), nullable=False),
+    Column("stage", String(32), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("expiry", BigInteger, nullable=False),
+    Column("accepted_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("output", String(80)),
+    Column("log", String(80)),
+    Column("verdict", String(32)),
+    Column("detail", Text, nullable=False),
+    Column("seconds", BigInteger),
+    Column("salt", LargeBinary),
+    Column("closed_at", Double),
+    Column("closed_reason", Text),
+    Column("hand_back_owed", Boolean, nullable=False),
+    Column("keep_until", Double),
+)
+# The daemon reads these two subsets again and again; closed leases are history
+Index(
+    "ix_provider_leases_open",
+    leases.c.accepted_at,
+    sqlite_where=leases.c.closed_at.is_(None),
+    postgresql_where=leases.c.closed_at.is_(None),
+)
+Index(
+    "ix_provider_leases_kept",
+    leases.c.keep_until,
+    sqlite_where=leases.c.keep_until.is_not(None),
+    postgresql_where=leases.c.keep_until.is_not(None),
+)
+
+lease_events: Final = Table(
+    "provider_lease_events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("job", String(64), ForeignKey(leases.c.job, ondelete="CASCADE"), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_provider_lease_events_job", "job"),
+)
+
+signed_sets: Final = Table(
+    "provider_signed_sets",
+    metadata,
+    Column("job", String(64), ForeignKey(leases.c.job, ondelete="CASCADE"), primary_key=True),
+    Column("round_number", BigInteger, primary_key=True),
+    Column("commits", LargeBinary, nullable=False),
+    Column("at", Double, nullable=False),
+)
+"""The one commit set this provider signed a reveal over, per job and round."""
+
+schedulers: Final = Table(
+    "provider_schedulers",
+    metadata,
+    Column("multiaddr", String(256), primary_key=True),
+    Column("scheduler", String(42), nullable=False),
+    Column("heard_at", Double, nullable=False),
+)
+
+counters: Final = Table(
+    "provider_counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

@@ -1,0 +1,215 @@
+"""One contract for the provider's store, on SQLite and on PostgreSQL."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from assay_node.protocol.errors import Refused
+from assay_node.protocol.ids import Address, Digest
+from assay_node.store.database import Database, open_database
+from assay_node.store.provider_leases import ProviderLease, ProviderLeases, SchedulerContact
+from assay_node.store.provider_schema import metadata
+from tests.fixtures.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
+SCHEDULER = Address("0x" + "22" * 20)
+JOB = Digest(b"\x01" * 32)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/provider.sqlite"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    async with open_database(url, role="provider") as opened:
+        yield opened
+
+
+@pytest.fixture
+def leases(database: Database) -> ProviderLeases:
+    return ProviderLeases(database)
+
+
+def a_lease(job: Digest = JOB, **changes: object) -> ProviderLease:
+    lease = ProviderLease(
+        job=job,
+        scheduler=SCHEDULER,
+        signed_order=b"order",
+        ticket=2,
+        round_number=0,
+        rate_microusd=500,
+        slot=0,
+        state="accepted",
+        expiry=5_000,
+        accepted_at=1_000.5,
+    )
+    return dataclasses.replace(lease, **changes)  # type: ignore[arg-type]
+
+
+async def stored(leases: ProviderLeases, lease: ProviderLease) -> ProviderLease:
+    assert await leases.add(lease, event="accept")
+    found = await leases.get(lease.job)
+    assert found is not None
+    return found
+
+
+async def test_migration_makes_exactly_the_tables_of_the_schema_module(database: Database) -> None:
+    async with database.read() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"compare_type": True}), metadata
+            )
+        )
+    assert differences == []
+
+
+async def test_a_lease_comes_back_as_it_was_stored_with_its_event(leases: ProviderLeases) -> None:
+    lease = await stored(leases, a_lease())
+    assert lease == a_lease(changed_at=1_000.5)
+    (event,) = await leases.events(JOB)
+    assert (event.event, event.state, event.at) == ("accept", "accepted", 1_000.5)
+
+
+async def test_a_job_is_added_once(leases: ProviderLeases) -> None:
+    await stored(leases, a_lease())
+    assert not await leases.add(a_lease(rate_microusd=9), event="accept")
+    assert (await leases.get(JOB)) == a_lease(changed_at=1_000.5)
+    assert len(await leases.events(JOB)) == 1
+
+
+async def test_every_field_survives_a_change(leases: ProviderLeases) -> None:
+    before = await stored(leases, a_lease())
+    after = dataclasses.replace(
+        before,
+        state="closed",
+        stage="storing",
+        slot=None,
+        output="bafyoutput",
+        log="bafylog",
+        verdict="ok",
+        detail="fine",
+        seconds=4_000_000_000,
+        salt=Digest(b"\x07" * 32),
+        closed_at=2_000.25,
+        closed_reason="settled",
+        hand_back_owed=True,
+        keep_until=9_000.0,
+    )
+    saved = await leases.save(before, after, event="close", detail="settled", now=2_000.25)
+    assert saved == dataclasses.replace(after, generation=1, changed_at=2_000.25)
+    assert await leases.get(JOB) == saved
+    assert [e.event for e in await leases.events(JOB)] == ["accept", "close"]
+
+
+async def test_a_change_decided_on_an_older_row_does_nothing(leases: ProviderLeases) -> None:
+    before = await stored(leases, a_lease())
+    running = dataclasses.replace(before, state="running")
+    assert await leases.save(before, running, event="start", now=2.0) is not None
+    assert await leases.save(before, running, event="start", now=3.0) is None
+    same_state = dataclasses.replace(before, state="running", generation=0)
+    assert await leases.save(same_state, running, event="start", now=3.0) is None
+    assert len(await leases.events(JOB)) == 2
+
+
+async def test_of_two_writers_at_once_one_wins(leases: ProviderLeases) -> None:
+    before = await stored(leases, a_lease())
+    tries = [
+        leases.save(before, dataclasses.replace(before, stage=str(n)), event="stage", now=2.0)
+        for n in range(8)
+    ]
+    results = await asyncio.gather(*tries)
+    assert sum(result is not None for result in results) == 1
+    assert len(await leases.events(JOB)) == 2
+
+
+async def test_a_round_signs_one_commit_set_for_ever(leases: ProviderLeases, url: str) -> None:
+    before = await stored(leases, a_lease(state="committed"))
+    after = dataclasses.replace(before, state="revealed")
+    one, other = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
+    revealed = await leases.sign_set(before, after, commits=one, event="reveal", now=2.0)
+    assert revealed is not None
+    assert revealed.state == "revealed"
+    async with open_database(url, role="provider") as reopened:
+        again = ProviderLeases(reopened)
+        assert await again.sign_set(revealed, revealed, commits=one, event="x", now=3.0) == revealed
+        with pytest.raises(Refused, match="one set a round"):
+            await again.sign_set(revealed, revealed, commits=other, event="reveal", now=3.0)
+    later = dataclasses.replace(revealed, round_number=1, state="executed")
+    moved = await leases.save(revealed, later, event="next_round", now=4.0)
+    assert moved is not None
+    assert await leases.sign_set(moved, after, commits=other, event="reveal", now=5.0) is not None
+
+
+async def test_concurrent_sets_of_one_round_never_both_pass(leases: ProviderLeases) -> None:
+    before = await stored(leases, a_lease(state="committed"))
+    after = dataclasses.replace(before, state="revealed")
+    results = await asyncio.gather(
+        *(
+            leases.sign_set(before, after, commits=Digest(bytes([n]) * 32), event="r", now=2.0)
+            for n in range(6)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, ProviderLease) for result in results) == 1
+
+
+async def test_lists_are_what_they_say(leases: ProviderLeases) -> None:
+    jobs = [Digest(bytes([n]) * 32) for n in range(5)]
+    await stored(leases, a_lease(jobs[0], accepted_at=3.0))
+    await stored(leases, a_lease(jobs[1], accepted_at=1.0, expiry=10))
+    closed = {"state": "closed", "closed_at": 5.0, "closed_reason": "settled", "seconds": 3}
+    await stored(leases, a_lease(jobs[2], **closed, hand_back_owed=True))
+    await stored(leases, a_lease(jobs[3], **closed, keep_until=20.0))
+    await stored(leases, a_lease(jobs[4], **closed))
+    assert [lease.job for lease in await leases.unfinished()] == [jobs[1], jobs[0]]
+    assert [lease.job for lease in await leases.overdue(10.5)] == [jobs[1]]
+    assert [lease.job for lease in await leases.owing_hand_back()] == [jobs[2]]
+    assert await leases.kept_before(19.0) == ()
+    assert [lease.job for lease in await leases.kept_before(20.0)] == [jobs[3]]
+    assert await leases.metered_microusd("settled") == 3 * 3 * 500
+    assert len(await leases.newest(2)) == 2
+
+
+async def test_only_leases_that_owe_nothing_are_forgotten(leases: ProviderLeases) -> None:
+    jobs = [Digest(bytes([n]) * 32) for n in range(4)]
+    closed = {"state": "closed", "closed_at": 5.0, "closed_reason": "x"}
+    await stored(leases, a_lease(jobs[0]))
+    await stored(leases, a_lease(jobs[1], **closed))
+    await stored(leases, a_lease(jobs[2], **closed, keep_until=20.0))
+    await stored(leases, a_lease(jobs[3], **closed, hand_back_owed=True))
+    assert await leases.forget_closed_before(6.0) == 1
+    assert await leases.get(jobs[1]) is None
+    assert await leases.events(jobs[1]) == ()
+
+
+async def test_offer_generations_rise_across_restarts(leases: ProviderLeases, url: str) -> None:
+    assert [await leases.next_offer_generation() for _ in range(3)] == [1, 2, 3]
+    async with open_database(url, role="provider") as reopened:
+        assert await ProviderLeases(reopened).next_offer_generation() == 4
+
+
+async def test_the_latest_contact_of_each_scheduler_is_kept(leases: ProviderLeases) -> None:
+    for heard_at in (1.0, 2.0):
+        await leases.heard(SchedulerContact(multiaddr="/a", scheduler=SCHEDULER, heard_at=heard_at))
+    await leases.heard(SchedulerContact(multiaddr="/b", scheduler=SCHEDULER, heard_at=3.0))
+    contacts = await leases.contacts()
+    assert [(c.multiaddr, c.heard_at) for c in contacts] == [("/b", 3.0), ("/a", 2.0)]
+
+
+async def test_long_reasons_are_cut(leases: ProviderLeases) -> None:
+    before = await stored(leases, a_lease())
+    after = dataclasses.replace(before, detail="d" * 9999, closed_reason="r" * 9999)
+    saved = await leases.save(before, after, event="close", detail="x" * 9999, now=2.0)
+    assert saved is not None
+    assert len(saved.detail) == len(saved.closed_reason or "") == 500
+    assert len((await leases.events(JOB))[-1].detail) == 500
