@@ -1,0 +1,1 @@
+"""What a scheduler and a requester do: load, decide with pure code, apply. Ports in, ports out."""

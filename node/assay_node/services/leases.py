@@ -1,0 +1,344 @@
+"""Leases in motion: what the scheduler sends to providers, and what it takes from them."""
+
+import logging
+from dataclasses import dataclass
+
+from assay_node.ports import (
+    Clock,
+    JobChange,
+    JobRecord,
+    LeaseChange,
+    LeaseRecord,
+    Network,
+    NewEvent,
+    SchedulerStore,
+)
+from assay_node.protocol import codec
+from assay_node.protocol.errors import AssayError, MalformedMessage, Refused
+from assay_node.protocol.ids import Address, Digest, PeerId
+from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
+from assay_node.protocol.messages import (
+    COMMIT_SET,
+    LEASE,
+    RELEASE,
+    Ack,
+    Commit,
+    CommitEntry,
+    CommitSet,
+    HandBack,
+    LeaseAnswer,
+    LeaseOffer,
+    Progress,
+    Release,
+    Reveal,
+)
+from assay_node.protocol.typed_data import Domain
+from assay_node.services.lifecycle import active_leases
+from assay_node.services.membership import Membership
+from assay_node.services.policy import Policy
+from assay_node.services.verification import check_commit, check_reveal
+
+logger = logging.getLogger(__name__)
+
+TEXT_CHARACTERS_MAX = 300
+"""What a provider says for people is cut here before it is stored or shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leases:
+    """Carries out lifecycle actions and answers providers."""
+
+    network: Network
+    store: SchedulerStore
+    membership: Membership
+    clock: Clock
+    domain: Domain
+    policy: Policy
+
+    # What the scheduler sends
+
+    async def offer(self, job: JobRecord, lease: LeaseRecord) -> None:
+        """Send a lease to its provider and store the answer."""
+        message = LeaseOffer(
+            signed_order=job.signed_order, ticket=lease.ticket, round_number=lease.round_number
+        )
+        try:
+            data = await self.network.request(
+                lease.peer_id,
+                LEASE,
+                codec.encode(message),
+                timeout_s=self.policy.timing.offer_timeout_s,
+            )
+            answer = codec.decode(LeaseAnswer, data)
+        except AssayError as error:
+            await self._end_lease(
+                job.job, lease, LeaseEvent.LOSE, f"no answer: {plain(str(error))}"
+            )
+            return
+        if not answer.accepted:
+            await self._end_lease(job.job, lease, LeaseEvent.REFUSE, plain(answer.reason))
+        elif answer.rate_microusd != lease.rate_microusd:
+            reason = "accepted at another rate than it offered"
+            await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+        else:
+            event = _event("accepted", lease.operator, "took the lease")
+            await self._change(
+                job.job, lease.operator, LeaseState.OFFERED, LeaseEvent.ACCEPT, events=(event,)
+            )
+
+    async def ask_reveal(self, job: JobRecord, lease: LeaseRecord) -> None:
+        """Show the commit set to a provider and store its reveal."""
+        committed = await self.store.commit_set(job.job, job.round_number)
+        offer = self.membership.offer_of(lease.operator)
+        assert committed is not None
+        assert offer is not None
+        try:
+            data = await self.network.request(
+                lease.peer_id,
+                COMMIT_SET,
+                codec.encode(committed),
+                timeout_s=self.policy.reveal_timeout_s,
+            )
+            reveal = codec.decode(Reveal, data)
+            check_reveal(reveal, lease, committed, offer.signer, self.domain)
+        except AssayError as error:
+            # asked again until the reveal window closes; then it counts as silent
+            logger.info("no reveal from %s: %s", lease.operator, plain(str(error)))
+            return
+        text = f"revealed {reveal.output} ({plain(reveal.verdict)}, {reveal.seconds} s)"
+        await self._change(
+            job.job,
+            lease.operator,
+            LeaseState.COMMITTED,
+            LeaseEvent.REVEAL,
+            reveal=reveal,
+            events=(_event("revealed", lease.operator, text),),
+        )
+
+    async def release(self, lease: LeaseRecord) -> None:
+        """Tell a provider that its lease is over; it is told again until it acknowledges."""
+        job = await self.store.job(lease.job)
+        assert job is not None
+        settled = job.state in (JobState.SETTLED, JobState.NO_QUORUM)
+        reason = job.state.value if settled else lease.reason or job.reason or job.state.value
+        message = Release(job=lease.job, reason=reason)
+        await self.network.request(
+            lease.peer_id,
+            RELEASE,
+            codec.encode(message),
+            timeout_s=self.policy.timing.offer_timeout_s,
+        )
+        await self.store.released(lease.job, lease.operator)
+
+    # What lifecycle decided
+
+    async def lose(self, job: JobRecord, lease: LeaseRecord, reason: str) -> None:
+        """Give a replica up because its provider is silent."""
+        await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+
+    async def replace_at_limit(self, job: JobRecord, leases: tuple[LeaseRecord, ...]) -> bool:
+        """Replace replicas that ended at a limit while others finished."""
+        reason = "ended at a resource limit while other replicas finished"
+        return await self.store.apply(
+            JobChange(
+                job=job.job,
+                expected=job.state,
+                generation=job.generation,
+                lease_changes=[
+                    LeaseChange(
+                        operator=lease.operator,
+                        expected=LeaseState.COMMITTED,
+                        event=LeaseEvent.REPLACE,
+                        reason=reason,
+                    )
+                    for lease in leases
+                ],
+                events=[_event("replaced", lease.operator, reason) for lease in leases],
+            ),
+            now=self.clock.now(),
+        )
+
+    async def fix_commit_set(self, job: JobRecord) -> bool:
+        """Fix the set of all commitments; from now on nobody can change an answer."""
+        entries = []
+        for lease in active_leases(job):
+            assert lease.commit is not None
+            entries.append(
+                CommitEntry(
+                    operator=lease.operator,
+                    ticket=lease.ticket,
+                    commitment=lease.commit.commitment,
+                )
+            )
+        committed = CommitSet(job=job.job, round_number=job.round_number, entries=tuple(entries))
+        text = f"all {len(entries)} replicas committed; the set is shown for reveals"
+        return await self.store.apply(
+            JobChange(
+                job=job.job,
+                expected=job.state,
+                generation=job.generation,
+                event=JobEvent.COMMITTED,
+                commit_set=committed,
+                events=(NewEvent(kind="commit_set", text=text, data={}),),
+            ),
+            now=self.clock.now(),
+        )
+
+    async def next_round(self, job: JobRecord, silent: tuple[LeaseRecord, ...]) -> bool:
+        """Replace providers that withheld their reveal, and let the others commit anew."""
+        gone = {lease.operator for lease in silent}
+        reason = "committed, but did not reveal"
+        changes = [
+            LeaseChange(
+                operator=lease.operator,
+                expected=lease.state,
+                event=LeaseEvent.LOSE if lease.operator in gone else LeaseEvent.NEXT_ROUND,
+                reason=reason if lease.operator in gone else "",
+            )
+            for lease in active_leases(job)
+        ]
+        return await self.store.apply(
+            JobChange(
+                job=job.job,
+                expected=job.state,
+                generation=job.generation,
+                event=JobEvent.SILENT,
+                round_number=job.round_number + 1,
+                lease_changes=changes,
+                events=[_event("silent", operator, reason) for operator in sorted(gone)],
+            ),
+            now=self.clock.now(),
+        )
+
+    async def fail(self, job: JobRecord, reason: str) -> bool:
+        """End a job without a settlement; nothing is charged."""
+        return await self.store.apply(
+            JobChange(
+                job=job.job,
+                expected=job.state,
+                generation=job.generation,
+                event=JobEvent.FAILED,
+                reason=reason,
+                events=(NewEvent(kind="failed", text=reason, data={}),),
+            ),
+            now=self.clock.now(),
+        )
+
+    # What providers send
+
+    async def commit(self, peer: PeerId, commit: Commit) -> Ack:
+        """Store a provider's commitment.
+
+        Raises:
+            Refused: the lease is over, or the commitment is not good.
+        """
+        operator = self.membership.operator_of(peer)
+        lease = await self._lease(commit.job, operator)
+        if lease.commit is not None and lease.round_number == commit.round_number:
+            if lease.commit.commitment == commit.commitment:
+                return Ack()
+            raise Refused("this replica has committed to another answer already")
+        offer = self.membership.offer_of(operator)
+        assert offer is not None
+        try:
+            check_commit(commit, lease, offer.signer, self.domain)
+        except MalformedMessage as error:
+            raise Refused(str(error)) from None
+        text = "committed" + (" (ended at a resource limit)" if commit.at_limit else "")
+        stored = await self._change(
+            commit.job,
+            operator,
+            LeaseState.ACCEPTED,
+            LeaseEvent.COMMIT,
+            commit=commit,
+            events=(_event("committed", operator, text),),
+        )
+        if not stored:
+            raise Refused("the lease is not waiting for a commitment")
+        return Ack()
+
+    async def hand_back(self, peer: PeerId, message: HandBack) -> Ack:
+        """Take a lease back from its provider."""
+        operator = self.membership.operator_of(peer)
+        lease = await self._lease(message.job, operator)
+        if lease.state is LeaseState.ACCEPTED:
+            await self._end_lease(message.job, lease, LeaseEvent.HAND_BACK, plain(message.reason))
+        return Ack()
+
+    async def progress(self, peer: PeerId, message: Progress) -> Ack:
+        """Note what a provider is doing."""
+        operator = self.membership.operator_of(peer)
+        stage = plain(message.stage)[:32]
+        await self.store.set_stage(message.job, operator, stage, now=self.clock.now())
+        return Ack()
+
+    async def active_jobs_of(self, operator: Address) -> tuple[Digest, ...]:
+        """Return the jobs in which an operator has an active lease."""
+        return tuple(
+            job.job
+            for job in await self.store.unfinished_jobs()
+            if any(lease.operator == operator for lease in active_leases(job))
+        )
+
+    async def _lease(self, job_id: Digest, operator: Address) -> LeaseRecord:
+        job = await self.store.job(job_id)
+        for lease in job.leases if job is not None else ():
+            if lease.operator == operator:
+                return lease
+        raise Refused("this operator has no lease for that job")
+
+    async def _end_lease(
+        self, job: Digest, lease: LeaseRecord, event: LeaseEvent, reason: str
+    ) -> None:
+        kind = {LeaseEvent.LOSE: "lost", LeaseEvent.REFUSE: "refused"}.get(event, "handed_back")
+        line = _event(kind, lease.operator, f"{kind.replace('_', ' ')}: {reason}")
+        await self._change(job, lease.operator, lease.state, event, reason=reason, events=(line,))
+
+    async def _change(
+        self,
+        job_id: Digest,
+        operator: Address,
+        expected: LeaseState,
+        event: LeaseEvent,
+        *,
+        reason: str = "",
+        commit: Commit | None = None,
+        reveal: Reveal | None = None,
+        events: tuple[NewEvent, ...] = (),
+    ) -> bool:
+        change = LeaseChange(
+            operator=operator,
+            expected=expected,
+            event=event,
+            reason=reason,
+            commit=commit,
+            reveal=reveal,
+        )
+        while True:  # other replicas of the job move at the same time; each try sees a newer record
+            job = await self.store.job(job_id)
+            if job is None or not any(
+                lease.operator == operator and lease.state is expected for lease in job.leases
+            ):
+                return False
+            done = await self.store.apply(
+                JobChange(
+                    job=job_id,
+                    expected=job.state,
+                    generation=job.generation,
+                    lease_changes=(change,),
+                    events=events,
+                ),
+                now=self.clock.now(),
+            )
+            if done:
+                return True
+
+
+def plain(text: str) -> str:
+    """Return a peer's words, cut and escaped, fit for a log line or a terminal."""
+    cut = text[:TEXT_CHARACTERS_MAX]
+    return "".join(c if c.isprintable() else "?" for c in cut)
+
+
+def _event(kind: str, operator: Address, text: str) -> NewEvent:
+    return NewEvent(kind=kind, text=f"{operator} {text}", data={"operator": operator})

@@ -1,0 +1,25 @@
+"""What a scheduler operator decides, as plain values."""
+
+from dataclasses import dataclass
+
+from assay_node.services.lifecycle import Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A scheduler's terms and limits. Money in micro-USD, times in seconds, sizes in bytes."""
+
+    fee_microusd: int
+    seconds_max: int
+    input_bytes_max: int
+    seed_blocks_ahead_max: int
+    expiry_s_max: int
+    heartbeat_s: int
+    fetch_timeout_s: float
+    settle_wait_s: float
+    settle_batch_max: int
+    resend_s: float
+    keep_seed_after_blocks: int
+    poll_interval_s: float
+    reveal_timeout_s: float
+    timing: Timing

@@ -1,0 +1,329 @@
+"""What a requester does: sign an order, hand it in, follow the job, fetch and verify the result."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from assay_node.ports import ArtifactLimits, Artifacts, ChainReader, Clock, Network, OrderSigner
+from assay_node.protocol import cid as cids
+from assay_node.protocol import codec, job_spec
+from assay_node.protocol.errors import AssayError, LocalError, RemoteError
+from assay_node.protocol.ids import Address, Cid, Digest, PeerId, to_hex
+from assay_node.protocol.job_spec import Comparison, JobSpec, Resources, Tier
+from assay_node.protocol.messages import (
+    QUERY,
+    RESULT,
+    SUBMIT,
+    TERMS,
+    Admitted,
+    Document,
+    Query,
+    Result,
+    ResultRequest,
+    Submit,
+    Terms,
+    TermsRequest,
+)
+from assay_node.protocol.order import Order, SignedOrder, job_id
+from assay_node.protocol.typed_data import Domain
+from assay_node.protocol.units import microusd_to_text
+from assay_node.services.verification import verify_result
+
+SEED_BLOCKS_AHEAD: Final = 2
+"""The seed block must lie ahead when the order arrives; every block more is waiting time."""
+SEED_TRIES: Final = 3
+"""An order that arrives after its seed block is refused unstored and signed anew, further ahead."""
+ANSWER_S: Final = 30.0
+SUBMIT_S: Final = 300.0
+"""The scheduler fetches spec and inputs before it answers."""
+FOLLOW_WAIT_S: Final = 20
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """A job as its requester describes it. Money in micro-USD, times in seconds."""
+
+    directory: Path
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    resources: Resources
+    runtime: str = "host-python"
+    comparison: Comparison = Comparison.EXACT
+    hardware_class: Digest
+    max_rate_microusd: int
+    max_seconds: int
+    replicas: int = 3
+    quorum: int = 2
+    max_ticket: int = 12
+    bond_microusd: int = 10_000_000
+    commit_window_s: int = 120
+    reveal_window_s: int = 60
+    expires_in_s: int = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedJob:
+    """A job whose inputs are in the artifact store: all that is missing is the signature."""
+
+    request: JobRequest
+    spec: Cid
+    inputs: Cid
+    fee_microusd: int
+
+    @property
+    def max_cost_microusd(self) -> int:
+        """The most the job can cost."""
+        r = self.request
+        return r.replicas * r.max_rate_microusd * r.max_seconds + self.fee_microusd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedJob:
+    """An admitted job."""
+
+    job: Digest
+    name: str
+    max_cost_microusd: int
+
+
+class Requester:
+    """One requester's dealings with one scheduler."""
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        artifacts: Artifacts,
+        chain: ChainReader,
+        clock: Clock,
+        scheduler: PeerId,
+    ) -> None:
+        self._network = network
+        self._artifacts = artifacts
+        self._chain = chain
+        self._clock = clock
+        self._scheduler = scheduler
+        self._domain = Domain(chain.chain_id, chain.market)
+
+    async def terms(self) -> Terms:
+        """Return the scheduler's terms.
+
+        Raises:
+            RemoteError: it works for another chain or contract than this requester.
+        """
+        terms = await self._ask(TERMS, TermsRequest(), Terms)
+        if (terms.chain_id, terms.market) != (self._chain.chain_id, self._chain.market):
+            raise RemoteError(
+                f"the scheduler works for market {terms.market} on chain {terms.chain_id}, "
+                f"this requester for {self._chain.market} on {self._chain.chain_id}; check the "
+                "deployment file"
+            )
+        return terms
+
+    async def prepare(self, request: JobRequest, terms: Terms) -> PreparedJob:
+        """Put the job's files and spec into the artifact store.
+
+        Raises:
+            LocalError: a file cannot be used, or a limit of the scheduler's is exceeded.
+        """
+        if request.max_seconds > terms.seconds_max:
+            raise LocalError(
+                f"this scheduler takes jobs of at most {terms.seconds_max} s; lower --timeout"
+            )
+        limit = min(request.resources.input_bytes, terms.input_bytes_max)
+        inputs = await self._artifacts.add(
+            request.directory, limits=ArtifactLimits(bytes_max=limit)
+        )
+        spec = JobSpec(
+            name=request.name,
+            command=request.command,
+            environment=request.environment,
+            inputs=inputs,
+            runtime=request.runtime,
+            comparison=request.comparison.value,
+            tier=Tier.T1.value,
+            resources=replace(request.resources, input_bytes=limit),
+        )
+        cid, block = job_spec.encode(spec)
+        stored = await self._artifacts.add_bytes(block, codec=cids.DAG_CBOR)
+        assert stored == cid
+        return PreparedJob(
+            request=request, spec=cid, inputs=inputs, fee_microusd=terms.fee_microusd
+        )
+
+    async def submit(
+        self, prepared: PreparedJob, terms: Terms, signer: OrderSigner, records: Path | None = None
+    ) -> SubmittedJob:
+        """Sign the order, keep a record of it, and hand it in.
+
+        Args:
+            prepared: what to run.
+            terms: the scheduler's terms.
+            signer: the requester's wallet.
+            records: a directory that gets one JSON file for the order, before it is sent.
+
+        Raises:
+            Refused: the scheduler's reason.
+        """
+        await self._check_budget(prepared, terms.scheduler, signer.address)
+        ahead = SEED_BLOCKS_AHEAD
+        for attempt in range(SEED_TRIES):
+            signed = await self._sign(prepared, terms, signer, ahead)
+            job = job_id(signed.order, self._domain)
+            if records is not None:
+                await asyncio.to_thread(_keep_record, records, job, prepared, signed)
+            try:
+                await self._ask(SUBMIT, Submit(signed_order=signed), Admitted, timeout_s=SUBMIT_S)
+            except AssayError as error:
+                if "seed block" not in str(error) or attempt + 1 == SEED_TRIES:
+                    raise
+                ahead *= 4
+                continue
+            return SubmittedJob(
+                job=job, name=prepared.request.name, max_cost_microusd=prepared.max_cost_microusd
+            )
+        raise AssertionError("the last try returns or raises")
+
+    async def document(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Return a public document: "jobs", "job", "explain" or "providers"."""
+        timeout_s = ANSWER_S + fields.get("wait_s", 0)
+        answer = await self._ask(QUERY, Query(kind=kind, **fields), Document, timeout_s=timeout_s)
+        try:
+            document = json.loads(answer.json)
+        except ValueError:
+            raise RemoteError("the scheduler answered with something that is not JSON") from None
+        if not isinstance(document, dict):
+            raise RemoteError("the scheduler answered with something that is not a document")
+        return document
+
+    async def follow(self, job: Digest) -> AsyncIterator[dict[str, Any]]:
+        """Yield the job's document with its new events whenever something happens, to its end."""
+        after = 0
+        while True:
+            document = await self.document("job", job=job, after_event=after, wait_s=FOLLOW_WAIT_S)
+            if document["events"]:
+                after = document["events"][-1]["id"]
+            yield document
+            if document["ended"]:
+                return
+
+    async def result(self, job: Digest) -> Result:
+        """Return a job's result, verified against the chain, not yet fetched.
+
+        Raises:
+            Refused: there is none (yet); the text says why.
+            RemoteError: what was offered does not check out.
+        """
+        result = await self._ask(RESULT, ResultRequest(job=job), Result)
+        await verify_result(result, job, self._chain, self._domain)
+        return result
+
+    async def fetch(self, result: Result, destination: Path, *, limits: ArtifactLimits) -> None:
+        """Fetch a verified result from the providers that hold it and write it to a new path.
+
+        Raises:
+            RemoteError: no provider delivered; the text says what each did.
+            LocalError: the destination exists.
+        """
+        await fetch_from(
+            self._network, self._artifacts, result.output, result.sources, limits=limits
+        )
+        await self._artifacts.export(result.output, destination)
+
+    async def _sign(
+        self, prepared: PreparedJob, terms: Terms, signer: OrderSigner, ahead: int
+    ) -> SignedOrder:
+        r = prepared.request
+        head = await self._chain.head()
+        order = Order(
+            requester=signer.address,
+            spec=cids.to_digest(prepared.spec),
+            hardware_class=r.hardware_class,
+            scheduler=terms.scheduler,
+            fee_microusd=prepared.fee_microusd,
+            max_rate_microusd=r.max_rate_microusd,
+            max_seconds=r.max_seconds,
+            bond_microusd=r.bond_microusd,
+            replicas=r.replicas,
+            quorum=r.quorum,
+            max_ticket=r.max_ticket,
+            commit_window_s=r.commit_window_s,
+            reveal_window_s=r.reveal_window_s,
+            seed_block=head.number + ahead,
+            expiry=int(self._clock.now()) + min(r.expires_in_s, terms.expiry_s_max),
+            nonce=secrets.token_bytes(32),
+        )
+        return SignedOrder(order=order, signature=signer.sign_digest(job_id(order, self._domain)))
+
+    async def _check_budget(
+        self, prepared: PreparedJob, scheduler: Address, requester: Address
+    ) -> None:
+        budget = await self._chain.budget(requester, scheduler)
+        if budget < prepared.max_cost_microusd:
+            raise LocalError(
+                f"the job can cost {microusd_to_text(prepared.max_cost_microusd)} and "
+                f"{microusd_to_text(budget)} is set aside for this scheduler: run "
+                "`assay wallet deposit`"
+            )
+
+    async def _ask(
+        self, protocol: str, message: object, kind: type[_Answer], *, timeout_s: float = ANSWER_S
+    ) -> _Answer:
+        data = await self._network.request(
+            self._scheduler, protocol, codec.encode(message), timeout_s=timeout_s
+        )
+        return codec.decode(kind, data)
+
+
+async def fetch_from(
+    network: Network,
+    artifacts: Artifacts,
+    cid: Cid,
+    sources: tuple[str, ...],
+    *,
+    limits: ArtifactLimits,
+) -> None:
+    """Connect to whichever of these multiaddrs answer and fetch an artifact from them.
+
+    Raises:
+        RemoteError: none answers, or none delivers.
+    """
+    if await artifacts.has(cid):
+        return
+    peers: list[PeerId] = []
+    failures: list[str] = []
+    for address in sources:
+        try:
+            peer = await network.connect(address)
+        except AssayError as error:
+            failures.append(f"{address}: {error}")
+        else:
+            if peer not in peers:
+                peers.append(peer)
+    if not peers:
+        raise RemoteError(f"nobody who holds {cid} can be reached: {'; '.join(failures)}")
+    await artifacts.fetch(cid, peers, limits=limits)
+
+
+def _keep_record(records: Path, job: Digest, prepared: PreparedJob, signed: SignedOrder) -> None:
+    records.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = records / f"{to_hex(job)}.json"
+    document = {
+        "job": to_hex(job),
+        "name": prepared.request.name,
+        "spec": prepared.spec,
+        "inputs": prepared.inputs,
+        "max_cost_microusd": prepared.max_cost_microusd,
+        "expiry": signed.order.expiry,
+        "signed_order": to_hex(codec.encode(signed)),
+    }
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(document, indent=1) + "\n")
+    unfinished.rename(path)
