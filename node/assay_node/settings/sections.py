@@ -1,0 +1,286 @@
+"""The settings themselves, one frozen model for each part or role. Units are in the names."""
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from assay_node.protocol.units import GIB, MIB
+from assay_node.settings.kinds import (
+    AddressText,
+    Bytes,
+    DatabaseUrl,
+    FullPath,
+    Interval,
+    Microusd,
+    Multiaddrs,
+    PeerMultiaddr,
+    PeerMultiaddrs,
+    Port,
+    RpcUrl,
+    Seconds,
+)
+from assay_node.settings.places import assay_home
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class ChainSettings(_Section):
+    """The chain that holds the money, and how closely it is followed."""
+
+    rpc_url: RpcUrl = Field(
+        default="http://127.0.0.1:8545", description="JSON-RPC endpoint of the chain."
+    )
+    deployment: FullPath = Field(
+        default_factory=lambda: assay_home() / "deployment.json",
+        description="File that names the chain and the contracts, written by the deploy script.",
+    )
+    confirmations: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Blocks after which an event counts; 1 trusts the block that holds it.",
+    )
+    poll_interval_s: Interval = Field(
+        default=0.25, description="Seconds between looks for a new block."
+    )
+    rpc_timeout_s: Interval = Field(
+        default=10.0, description="Seconds to wait for one answer of the endpoint."
+    )
+
+
+class NetworkSettings(_Section):
+    """The libp2p host."""
+
+    listen: Multiaddrs = Field(
+        default=("/ip4/127.0.0.1/tcp/0",),
+        description="Where to listen; TCP port 0 lets the system choose.",
+    )
+    announce: Multiaddrs = Field(
+        default=(),
+        description="Addresses told to peers instead, for hosts behind a forwarded port.",
+    )
+    connections_max: int = Field(
+        default=256, ge=1, le=100_000, description="Connections held at once."
+    )
+
+
+class ArtifactsSettings(_Section):
+    """The store of jobs' inputs and outputs."""
+
+    root: FullPath | None = Field(
+        default=None, description="Folder of the store; by default `artifacts` in the role's home."
+    )
+    quota_bytes: Bytes = Field(
+        default=20 * GIB, description="What the store may hold before old artifacts are dropped."
+    )
+
+
+class RequesterSettings(_Section):
+    """Ordering jobs: `assay submit` and what follows it."""
+
+    home: FullPath = Field(
+        default_factory=lambda: assay_home() / "requester",
+        description="Folder of the requester's peer key, artifacts and submitted orders.",
+    )
+    wallet: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="Name of the wallet that orders and pays.",
+    )
+    scheduler: PeerMultiaddr | None = Field(
+        default=None, description="Multiaddr of the scheduler that jobs are handed to."
+    )
+    timeout_s: Interval = Field(
+        default=60.0, description="Seconds to wait for the scheduler to take a job."
+    )
+
+
+class SchedulerSettings(_Section):
+    """Matching orders with providers: `assay scheduler run`."""
+
+    home: FullPath = Field(
+        default_factory=lambda: assay_home() / "scheduler",
+        description="Folder of the scheduler's wallet, peer key, database and artifacts.",
+    )
+    database_url: DatabaseUrl = Field(
+        default_factory=lambda data: _sqlite(data, "scheduler"),
+        description="SQLite or PostgreSQL database; by default `scheduler.sqlite` in the home.",
+    )
+    api_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address the HTTP API listens on."
+    )
+    api_port: Port = Field(
+        default=9180, description="TCP port of the HTTP API; 0 lets the system choose."
+    )
+    fee_microusd: Microusd = Field(default=1000, description="Fee for each settled job.")
+    seconds_max: Seconds = Field(default=86_400, description="Longest run an order may ask for.")
+    input_bytes_max: Bytes = Field(
+        default=1 * GIB, description="Largest spec and inputs taken from a requester."
+    )
+    seed_blocks_ahead_max: int = Field(
+        default=64, ge=1, le=255, description="How far ahead an order's seed block may be."
+    )
+    expiry_s_max: Seconds = Field(
+        default=12 * 3600,
+        description="How far ahead an order's expiry may be; a closed budget stays for a day, so "
+        "every order it backs can be settled until then.",
+    )
+    settle_margin_s: Seconds = Field(
+        default=60,
+        description="Seconds an order must leave between its longest run and its expiry.",
+    )
+    heartbeat_s: Seconds = Field(default=5, description="Seconds between heartbeats of a provider.")
+    lease_grace_s: Interval = Field(
+        default=10.0,
+        description="How long a disconnected provider may be away before it is replaced.",
+    )
+    offer_timeout_s: Interval = Field(
+        default=5.0, description="How long a drawn provider may take to accept a lease."
+    )
+    fetch_timeout_s: Interval = Field(
+        default=60.0, description="How long fetching a job's spec and inputs may take."
+    )
+    reveal_timeout_s: Interval = Field(
+        default=15.0, description="How long a provider may take to reveal after the commit set."
+    )
+    resend_s: Interval = Field(
+        default=2.0,
+        description="How long an unanswered message or transaction waits before it is sent again.",
+    )
+    settle_batch_max: int = Field(
+        default=50, ge=1, le=150, description="Receipts settled in one transaction."
+    )
+    settle_wait_s: float = Field(
+        default=0.05,
+        ge=0,
+        le=3600,
+        description="How long a receipt waits for others to share its transaction.",
+    )
+    resend_s: Interval = Field(
+        default=2.0, description="Seconds after which an unmined transaction is sent again."
+    )
+    keep_seed_after_blocks: int = Field(
+        default=8000,
+        ge=1,
+        le=8191,
+        description="A job that may take more blocks than this has its seed saved on chain, which "
+        "remembers 8191 block hashes (EIP-2935); 200 on a chain without EIP-2935.",
+    )
+
+
+class SlotSettings(_Section):
+    """What one job may use on a provider."""
+
+    memory_bytes: Bytes = Field(default=2 * GIB, description="Memory, of all processes.")
+    cpus_milli: int = Field(
+        default=1000, ge=10, le=1_024_000, description="CPU time in thousandths of a core."
+    )
+    scratch_bytes: Bytes = Field(default=512 * MIB, description="Temporary files.")
+    output_bytes: Bytes = Field(default=256 * MIB, description="Files left as the result.")
+    input_bytes: Bytes = Field(default=1 * GIB, description="Inputs that are fetched.")
+    seconds_max: Seconds = Field(default=3600, description="Longest run.")
+
+
+class ProviderSettings(_Section):
+    """Selling compute: `assay provider run`."""
+
+    home: FullPath = Field(
+        default_factory=lambda: assay_home() / "provider",
+        description="Folder of the provider's signing key, peer key, database and artifacts.",
+    )
+    database_url: DatabaseUrl = Field(
+        default_factory=lambda data: _sqlite(data, "provider"),
+        description="SQLite or PostgreSQL database; by default `provider.sqlite` in the home.",
+    )
+    operator: AddressText | None = Field(
+        default=None, description="The wallet that owns the stake and is paid."
+    )
+    schedulers: PeerMultiaddrs = Field(
+        default=(), description="Multiaddrs of the schedulers to work for."
+    )
+    hardware_class: str = Field(
+        default_factory=lambda: f"cpu-{platform.machine()}",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
+        description="Hardware class whose seats the operator staked.",
+    )
+    price_microusd_per_second: int = Field(
+        default=100, ge=0, le=10**12, description="Price of one slot ($0.36 an hour is 100)."
+    )
+    bond_max_microusd: Microusd = Field(
+        default=10_000_000, description="The most that may be at stake on one job."
+    )
+    slots: int = Field(default=1, ge=1, le=256, description="Jobs run side by side.")
+    slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
+    uid_first: int = Field(
+        default=300_000,
+        ge=65_536,
+        le=2_147_000_000,
+        description="First of the host user ids that sandboxes run as, one for each slot; daemons "
+        "on one machine need ranges of their own.",
+    )
+    offer_lifetime_s: int = Field(
+        default=60, ge=5, le=3600, description="How long an offer stands before it is renewed."
+    )
+    persona: Literal["liar", "silent", "staller"] | None = Field(
+        default=None,
+        description="Development networks only: what to do wrong, to see it caught.",
+    )
+
+
+class ApiSettings(_Section):
+    """The HTTP API of a scheduler."""
+
+    page_rows_max: int = Field(
+        default=200, ge=1, le=10_000, description="Rows in one page of a listing."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="ASSAY_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        nested_model_default_partial_update=False,
+    )
+
+    password_file: FullPath | None = Field(
+        default=None,
+        description="File (mode 0600) with the password of the keystores this process opens.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="How much a daemon logs."
+    )
+    chain: ChainSettings = Field(default_factory=ChainSettings)
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    artifacts: ArtifactsSettings = Field(default_factory=ArtifactsSettings)
+    requester: RequesterSettings = Field(default_factory=RequesterSettings)
+    scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
+    provider: ProviderSettings = Field(default_factory=ProviderSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing by itself: `load_settings` merges the sources and knows which said what."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def _sqlite(section: dict[str, Any], name: str) -> str:
+    home = section.get("home", Path())
+    return f"sqlite:///{home / name}.sqlite"
