@@ -1,0 +1,1 @@
+"""The provider daemon: runs strangers' jobs in a sandbox and reports what they returned."""

@@ -1,0 +1,222 @@
+"""One run from its lease to a stored output: fetch, materialise, run, store."""
+
+import asyncio
+import dataclasses
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from assay_node.ports import ArtifactLimits, Artifacts
+from assay_node.protocol import cid as cids
+from assay_node.protocol import job_spec
+from assay_node.protocol.errors import LocalError, Refused, RemoteError
+from assay_node.protocol.ids import Address, Cid, Digest, PeerId
+from assay_node.protocol.job_spec import JobSpec, Resources
+from assay_node.protocol.messages import Progress
+from assay_node.protocol.order import Order
+from assay_node.protocol.units import MIB, size_to_text
+from assay_node.store.provider_leases import ProviderLease
+from assay_provider import outcome
+from assay_provider.lease_book import LeaseBook, order_of
+from assay_provider.lease_machine import Event
+from assay_provider.metering import billable_seconds
+from assay_provider.personas import Conduct
+from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
+from assay_provider.supply import Supply
+
+logger = logging.getLogger(__name__)
+
+FETCH_ATTEMPTS: Final = 5
+FETCH_PAUSE_S: Final = 0.5
+"""A scheduler that restarts is back within a moment; five tries span it."""
+FETCH_S_MIN: Final = 30
+"""Fetching may take the order's commit window, the slack it leaves beside the run, or this."""
+OUTPUT_SLACK_BYTES: Final = 1 * MIB
+"""The sandbox enforces the job's own limit; this much more has room for a failure record."""
+
+
+class Schedulers(Protocol):
+    """Where specs and inputs come from."""
+
+    async def peer_of(self, scheduler: Address) -> PeerId:
+        """Return a scheduler's peer once it is connected; waits until then."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """What a run came to. `seconds` is what it bills."""
+
+    output: Cid
+    log: Cid | None
+    verdict: Verdict
+    detail: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Runs leases. `tell` passes progress on to the scheduler, for people."""
+
+    artifacts: Artifacts
+    sandbox: Sandbox
+    schedulers: Schedulers
+    supply: Supply
+    conduct: Conduct
+    book: LeaseBook
+    tell: Callable[[Address, Progress], None]
+
+    async def run(self, lease: ProviderLease) -> Executed:
+        """Run a lease's job from the start; what an earlier try left does no harm.
+
+        Raises:
+            AssayError, OSError: the job could not be run here; nothing is known about it.
+        """
+        order = order_of(lease)
+        await self._enter(lease, "fetching")
+        spec = await self._fetch_all(lease, order)
+        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self.supply.work_directory))
+        try:
+            return await self._run_in(directory, lease, order, spec)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+    async def _run_in(
+        self, directory: Path, lease: ProviderLease, order: Order, spec: JobSpec
+    ) -> Executed:
+        await self.artifacts.export(spec.inputs, directory / "input")
+        (directory / "output").mkdir()
+        await self._enter(lease, "running")
+        limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
+        assert lease.slot is not None, "a lease that runs holds a slot"
+        result = await self.sandbox.run(_request(spec, directory, limits), lease.slot)
+        await self._enter(lease, "storing")
+        return await self._store(directory, lease, order, spec.resources, result, limits)
+
+    async def _store(
+        self,
+        directory: Path,
+        lease: ProviderLease,
+        order: Order,
+        resources: Resources,
+        result: RunResult,
+        limits: RunLimits,
+    ) -> Executed:
+        match result.verdict:
+            case Verdict.KILLED_BY_OWNER:
+                raise LocalError(f"the run was stopped on the provider's machine: {result.detail}")
+            case Verdict.OK:
+                kept = directory / "output"
+            case _:
+                kept = outcome.write_failure(directory, result, limits)
+        await asyncio.to_thread(self.conduct.alter, kept)
+        owner = output_owner(lease.job)
+        output = await self.artifacts.add(
+            kept,
+            limits=ArtifactLimits(
+                bytes_max=resources.output_bytes + OUTPUT_SLACK_BYTES,
+                files_max=resources.output_files_max + 2,
+            ),
+        )
+        await self.artifacts.pin(output, owner=owner)
+        log: Cid | None = None
+        if result.log_tail:
+            tail = result.log_tail[-outcome.LOG_BYTES :]
+            log = await self.artifacts.add_bytes(tail, codec=cids.RAW)
+            await self.artifacts.pin(log, owner=owner)
+        return Executed(
+            output=output,
+            log=log,
+            verdict=result.verdict,
+            detail=result.detail,
+            seconds=billable_seconds(result.wall_seconds, wall_seconds_max=order.max_seconds),
+        )
+
+    async def _fetch_all(self, lease: ProviderLease, order: Order) -> JobSpec:
+        allowed_s = max(order.commit_window_s, FETCH_S_MIN)
+        owner = inputs_owner(lease.job)
+        try:
+            async with asyncio.timeout(allowed_s):
+                block = job_spec.spec_cid(order.spec)
+                limits = ArtifactLimits(bytes_max=job_spec.SPEC_BYTES_MAX, files_max=1)
+                await self._fetch(block, lease.scheduler, limits)
+                data = await self.artifacts.read_bytes(block, bytes_max=job_spec.SPEC_BYTES_MAX)
+                spec = job_spec.decode(data)
+                check_fit(spec, self.supply)
+                inputs = ArtifactLimits(bytes_max=spec.resources.input_bytes)
+                await self._fetch(spec.inputs, lease.scheduler, inputs)
+                await self.artifacts.pin(spec.inputs, owner=owner)
+        except TimeoutError:
+            raise RemoteError(f"spec and inputs did not arrive within {allowed_s} s") from None
+        return spec
+
+    async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> None:
+        for attempt in range(1, FETCH_ATTEMPTS + 1):
+            peer_id = await self.schedulers.peer_of(scheduler)
+            try:
+                await self.artifacts.fetch(cid, [peer_id], limits=limits)
+            except RemoteError as error:
+                if attempt == FETCH_ATTEMPTS:
+                    raise
+                logger.info("fetching %s failed, trying again: %s", cid, error)
+                await asyncio.sleep(FETCH_PAUSE_S)
+            else:
+                return
+
+    async def _enter(self, lease: ProviderLease, stage: str) -> None:
+        await self.book.apply(
+            lease.job,
+            Event.STAGE,
+            lambda now: dataclasses.replace(now, stage=stage),
+            detail=stage,
+        )
+        self.tell(lease.scheduler, Progress(job=lease.job, stage=stage))
+
+
+def output_owner(job: Digest) -> str:
+    """Return the name under which a lease pins its output and log."""
+    return job.hex()
+
+
+def inputs_owner(job: Digest) -> str:
+    """Return the name under which a lease pins what it reads."""
+    return f"{job.hex()}/inputs"
+
+
+def check_fit(spec: JobSpec, supply: Supply) -> None:
+    """Refuse a spec that asks for more than a slot of this provider has.
+
+    Raises:
+        Refused: naming what does not fit.
+    """
+    if spec.tier != supply.tier:
+        raise Refused(f"the job needs tier {spec.tier}; this provider isolates at {supply.tier}")
+    if spec.runtime not in supply.runtimes:
+        raise Refused(f"this provider has no runtime {spec.runtime!r}")
+    if spec.resources.cpus_milli > supply.slot.cpus_milli:
+        raise Refused(
+            f"the job needs {spec.resources.cpus_milli / 1000:g} CPUs; a slot has "
+            f"{supply.slot.cpus_milli / 1000:g}"
+        )
+    for name in ("memory_bytes", "scratch_bytes", "output_bytes", "input_bytes"):
+        needed, offered = getattr(spec.resources, name), getattr(supply.slot, name)
+        if needed > offered:
+            raise Refused(
+                f"the job needs {size_to_text(needed)} of {name.removesuffix('_bytes')}; a slot "
+                f"has {size_to_text(offered)}"
+            )
+
+
+def _request(spec: JobSpec, directory: Path, limits: RunLimits) -> RunRequest:
+    return RunRequest(
+        command=spec.command,
+        environment=spec.environment,
+        input_directory=directory / "input",
+        output_directory=directory / "output",
+        limits=limits,
+        runtime=spec.runtime,
+    )

@@ -1,0 +1,139 @@
+"""Answers lease offers: verified, bound to a slot, stored, and only then accepted."""
+
+import asyncio
+import dataclasses
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from assay_node.ports import Clock
+from assay_node.protocol import codec
+from assay_node.protocol.errors import ChainError, Refused
+from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, PeerId
+from assay_node.protocol.messages import LeaseAnswer, LeaseOffer
+from assay_node.protocol.order import job_id
+from assay_node.protocol.typed_data import Domain
+from assay_node.store.provider_leases import ProviderLease
+from assay_provider.lease_book import LeaseBook
+from assay_provider.lease_machine import HAS_OUTPUT, Event, State
+from assay_provider.lease_verification import LeaseVerifier
+from assay_provider.slots import Slots
+
+logger = logging.getLogger(__name__)
+
+LEASES_OPEN_MAX: Final = 1024
+"""Each may hold an output on disk until its order expires; a scheduler that forgets to release
+leases is refused before they fill the disk."""
+
+
+def new_salt() -> Digest:
+    """Return 32 bytes nobody can guess; without them a commitment would show the answer."""
+    return Digest(secrets.token_bytes(DIGEST_BYTES))
+
+
+@dataclass(slots=True, kw_only=True)
+class LeaseAcceptance:
+    """Takes leases while a slot is free. `start` begins work on a stored lease."""
+
+    book: LeaseBook
+    verifier: LeaseVerifier
+    slots: Slots
+    domain: Domain
+    clock: Clock
+    scheduler_of: Callable[[PeerId], Awaitable[Address | None]]
+    start: Callable[[Digest], None]
+    closed_for: str | None = None
+    _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def handle(self, peer_id: PeerId, payload: bytes) -> bytes:
+        """Answer one LEASE request. Raises `MalformedMessage` for bytes that are none."""
+        offer = codec.decode(LeaseOffer, payload)
+        job = job_id(offer.signed_order.order, self.domain)
+        asking = await self.scheduler_of(peer_id)
+        async with self.book.exclusively(job):
+            try:
+                rate = await self._take(job, offer, asking)
+            except (Refused, ChainError) as error:
+                logger.info("refused lease of job %s: %s", job.hex()[:12], error)
+                answer = LeaseAnswer(accepted=False, reason=str(error), rate_microusd=0)
+            else:
+                answer = LeaseAnswer(accepted=True, reason="", rate_microusd=rate)
+        return codec.encode(answer)
+
+    async def close(self, reason: str) -> None:
+        """Take no more leases; returns when none is half taken."""
+        self.closed_for = reason
+        async with self._storing:
+            return
+
+    async def _take(self, job: Digest, offer: LeaseOffer, asking: Address | None) -> int:
+        known = await self.book.get(job)
+        if known is not None:
+            return await self._take_again(known, offer, asking)
+        self._check_room()
+        rate = await self.verifier.verify(offer, asking=asking)
+        if len(await self.book.store.unfinished()) >= LEASES_OPEN_MAX:
+            raise Refused(f"this provider holds {LEASES_OPEN_MAX} unfinished leases")
+        async with self._storing:
+            await self._store(job, offer, rate)
+        self.start(job)
+        return rate
+
+    def _check_room(self) -> None:
+        if self.closed_for is not None:
+            raise Refused(self.closed_for)
+        if self.slots.free == 0:
+            raise Refused("every slot of this provider is busy")
+
+    async def _store(self, job: Digest, offer: LeaseOffer, rate: int) -> None:
+        self._check_room()  # again: others took slots while the chain was asked
+        slot = self.slots.take(job)
+        assert slot is not None, "a slot was free a moment ago"
+        order = offer.signed_order.order
+        stored = await self.book.add(
+            ProviderLease(
+                job=job,
+                scheduler=order.scheduler,
+                signed_order=codec.encode(offer.signed_order),
+                ticket=offer.ticket,
+                round_number=offer.round_number,
+                rate_microusd=rate,
+                slot=slot,
+                state=State.ACCEPTED.value,
+                expiry=order.expiry,
+                accepted_at=self.clock.now(),
+            )
+        )
+        assert stored, "the job is held exclusively and was not known"
+
+    async def _take_again(
+        self, lease: ProviderLease, offer: LeaseOffer, asking: Address | None
+    ) -> int:
+        """Answer for a job that is known: as before, or move its lease to a later round."""
+        if asking != lease.scheduler:
+            raise Refused("the order names another scheduler than the one that asks")
+        if lease.closed_at is not None:
+            raise Refused(f"this lease is over: {lease.closed_reason}")
+        if offer.ticket != lease.ticket:
+            raise Refused(f"this lease was taken at ticket {lease.ticket}")
+        if offer.round_number < lease.round_number:
+            raise Refused(f"this lease is in round {lease.round_number} already")
+        if offer.round_number > lease.round_number:
+            moved = await self.book.apply(
+                lease.job,
+                Event.NEXT_ROUND,
+                lambda now: _in_round(now, offer.round_number),
+                detail=f"round {offer.round_number}",
+            )
+            if moved is None:
+                raise Refused("this lease is over")
+            self.start(lease.job)
+        return lease.rate_microusd
+
+
+def _in_round(lease: ProviderLease, round_number: int) -> ProviderLease:
+    """Return the lease in a later round; what was executed gets a fresh commitment."""
+    salt = new_salt() if State(lease.state) in HAS_OUTPUT else None
+    return dataclasses.replace(lease, round_number=round_number, salt=salt)

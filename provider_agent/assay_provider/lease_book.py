@@ -1,0 +1,72 @@
+"""The daemon's leases: the store's rows, moved only as the lease machine allows."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from assay_node.ports import Clock
+from assay_node.protocol import codec
+from assay_node.protocol.ids import Digest
+from assay_node.protocol.order import Order, SignedOrder
+from assay_node.store.provider_leases import ProviderLease, ProviderLeases
+from assay_provider.lease_machine import Event, State, next_state
+
+Change = Callable[[ProviderLease], ProviderLease]
+
+
+def order_of(lease: ProviderLease) -> Order:
+    """Return the order a lease was given for."""
+    return codec.decode(SignedOrder, lease.signed_order).order
+
+
+class LeaseBook:
+    """Applies events to stored leases; whoever else changes a lease meanwhile is respected."""
+
+    def __init__(self, *, leases: ProviderLeases, clock: Clock) -> None:
+        self.store = leases
+        self._clock = clock
+        self._locks: dict[Digest, tuple[asyncio.Lock, int]] = {}
+
+    async def get(self, job: Digest) -> ProviderLease | None:
+        """Return the lease for a job, None when there never was one."""
+        return await self.store.get(job)
+
+    async def add(self, lease: ProviderLease) -> bool:
+        """Store a new lease; False when the job is known already."""
+        return await self.store.add(lease, event="accept")
+
+    async def apply(
+        self, job: Digest, event: Event, change: Change = lambda lease: lease, *, detail: str = ""
+    ) -> ProviderLease | None:
+        """Move a lease and change it with the move; return it as stored.
+
+        None means that the lease is in no state in which `event` can happen: the caller was late.
+        `change` may be called more than once, each time with the newest row.
+        """
+        while (lease := await self.store.get(job)) is not None:
+            target = next_state(State(lease.state), event)
+            if target is None:
+                return None
+            after = dataclasses.replace(change(lease), state=target.value)
+            saved = await self.store.save(
+                lease, after, event=event.value, detail=detail, now=self._clock.now()
+            )
+            if saved is not None:
+                return saved  # otherwise somebody else made progress: decide anew
+        return None
+
+    @asynccontextmanager
+    async def exclusively(self, job: Digest) -> AsyncIterator[None]:
+        """Hold a job so that no other handler accepts it or gives it up meanwhile."""
+        lock, holders = self._locks.get(job, (asyncio.Lock(), 0))
+        self._locks[job] = (lock, holders + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, holders = self._locks[job]
+            if holders == 1:
+                del self._locks[job]
+            else:
+                self._locks[job] = (lock, holders - 1)

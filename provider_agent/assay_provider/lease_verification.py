@@ -1,0 +1,159 @@
+"""What a provider checks before it takes a lease, in numbered steps.
+
+A provider that takes a bad lease works for nothing, or stakes its bond on a job it cannot finish.
+
+1. The order is well formed, and its requester signed it.
+2. What is left until its expiry holds the run and both windows; it is not absurdly far away.
+3. The order names the scheduler whose peer is asking.
+4. The chain drew this provider's operator at the ticket, within the order's reach.
+5. The requester has set aside at least the most the order can cost.
+6. The order's nonce is unspent.
+7. The order's cap is at least the price; the rate is the price.
+8. The bond is within what the owner puts at stake for one job.
+9. The owner does not deny the requester.
+10. A slot offers the order's hardware class and run time.
+11. The chain knows this provider's signing key, or its reveal would count as silence.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from assay_node.ports import ChainReader, Clock, Head
+from assay_node.protocol.errors import MalformedMessage, Refused
+from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.messages import LeaseOffer
+from assay_node.protocol.order import Order, job_id
+from assay_node.protocol.typed_data import Domain, recover
+from assay_node.protocol.units import UINT32_MAX, microusd_to_text
+from assay_provider import pricing
+from assay_provider.supply import Supply
+
+EXPIRY_AHEAD_S_MAX: Final = 30 * 86_400
+"""A lease is kept, with its output, until its order expires; a month is more than any job needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseVerifier:
+    """Checks lease offers for one provider."""
+
+    supply: Supply
+    signer: Address
+    chain: ChainReader
+    domain: Domain
+    clock: Clock
+
+    async def verify(self, offer: LeaseOffer, *, asking: Address | None) -> int:
+        """Return the rate in micro-USD per second at which the lease can be taken.
+
+        Args:
+            offer: what the scheduler sent.
+            asking: the scheduler wallet behind the asking peer; None for a stranger.
+
+        Raises:
+            Refused: a check fails; the text names it.
+            ChainUnavailable: the chain cannot be asked now.
+        """
+        order = offer.signed_order.order
+        job = job_id(order, self.domain)
+        self._check_signature(offer, job)  # 1
+        _check_time(order, self.clock.now())  # 2
+        _check_scheduler(order, asking)  # 3
+        rate = self._check_terms(order)  # 7, 8, 9, 10: cheaper than asking the chain
+        await self._check_chain(offer, job)  # 2 by the chain's clock, 4, 5, 6, 11
+        return rate
+
+    def _check_signature(self, offer: LeaseOffer, job: Digest) -> None:
+        order = offer.signed_order.order
+        if not (offer.ticket >= 0 and 0 <= offer.round_number <= UINT32_MAX):
+            raise Refused("ticket and round are small numbers that are not negative")
+        try:
+            signed_by = recover(job, offer.signed_order.signature)
+        except MalformedMessage as error:
+            raise Refused(f"the order's signature is malformed: {error}") from None
+        if signed_by != order.requester:
+            raise Refused("the order is not signed by its requester for this chain and market")
+
+    def _check_terms(self, order: Order) -> int:
+        supply = self.supply
+        rate = pricing.quote(order, price_microusd_per_second=supply.price_microusd_per_second)
+        if order.bond_microusd > supply.bond_max_microusd:
+            raise Refused(
+                f"the bond of {microusd_to_text(order.bond_microusd)} is more than this provider "
+                f"stakes on one job ({microusd_to_text(supply.bond_max_microusd)})"
+            )
+        if order.requester in supply.requesters_denied:
+            raise Refused("this provider does not work for the requester")
+        if order.hardware_class != supply.hardware_class:
+            raise Refused("the order asks for another hardware class")
+        if order.max_seconds > supply.slot.seconds_max:
+            raise Refused(
+                f"the run may take {order.max_seconds} s; this provider runs jobs for at most "
+                f"{supply.slot.seconds_max} s"
+            )
+        return rate
+
+    async def _check_chain(self, offer: LeaseOffer, job: Digest) -> None:
+        order, operator = offer.signed_order.order, self.supply.operator
+        if offer.ticket > order.max_ticket:  # 4, and a bound on what the chain is asked for
+            raise Refused(f"ticket {offer.ticket} is beyond the order's reach {order.max_ticket}")
+        facts = await self._read_facts(offer, job)
+        _check_time(order, facts.head.timestamp)  # 2
+        if facts.drawn[offer.ticket] != operator:  # 4
+            raise Refused(f"this provider's operator was not drawn at ticket {offer.ticket}")
+        if facts.budget_microusd < order.max_cost_microusd:  # 5
+            raise Refused(
+                f"the requester set {microusd_to_text(facts.budget_microusd)} aside for this "
+                f"scheduler; the order can cost {microusd_to_text(order.max_cost_microusd)}"
+            )
+        if facts.nonce_used:  # 6
+            raise Refused("the order's nonce is spent: it was settled or cancelled")
+        if facts.signer != self.signer:  # 11
+            raise Refused("the chain does not name this provider's signing key (yet)")
+
+    async def _read_facts(self, offer: LeaseOffer, job: Digest) -> "_Facts":
+        order, chain = offer.signed_order.order, self.chain
+        try:
+            async with asyncio.TaskGroup() as group:
+                head = group.create_task(chain.head())
+                drawn = group.create_task(
+                    chain.draw(order.hardware_class, order.seed_block, job, max_ticket=offer.ticket)
+                )
+                budget = group.create_task(chain.budget(order.requester, order.scheduler))
+                used = group.create_task(chain.nonce_used(order.requester, order.nonce_number))
+                signer = group.create_task(chain.signer_of(self.supply.operator))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the first failure is the reason to give
+        return _Facts(
+            head=head.result(),
+            drawn=drawn.result(),
+            budget_microusd=budget.result(),
+            nonce_used=used.result(),
+            signer=signer.result(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    head: Head
+    drawn: tuple[Address | None, ...]
+    budget_microusd: int
+    nonce_used: bool
+    signer: Address | None
+
+
+def _check_time(order: Order, now: float) -> None:
+    needed_s = order.max_seconds + order.commit_window_s + order.reveal_window_s
+    if order.expiry < now + needed_s:
+        raise Refused(
+            f"the order expires in {order.expiry - now:.0f} s; run and windows take {needed_s} s"
+        )
+    if order.expiry > now + EXPIRY_AHEAD_S_MAX:
+        raise Refused(f"the order expires in more than {EXPIRY_AHEAD_S_MAX // 86_400} days")
+
+
+def _check_scheduler(order: Order, asking: Address | None) -> None:
+    if asking is None:
+        raise Refused("this peer has not welcomed the provider as its scheduler")
+    if order.scheduler != asking:
+        raise Refused("the order names another scheduler than the one that asks")

@@ -1,0 +1,149 @@
+"""What the daemon and its launcher process tell each other. Pure.
+
+JSON, because both ends are this version of this package on this machine: nothing here is ever read
+from a stranger.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+MESSAGE_BYTES_MAX: Final = 16 << 10
+"""Messages on the control socket; the longest carries bwrap's complaint."""
+
+COLLECT: Final = b"collect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """Paths in the launcher's private mount namespace from which bwrap builds the sandbox."""
+
+    root: Path
+
+    @property
+    def etc(self) -> Path:
+        """The sandbox's /etc."""
+        return self.root / "etc"
+
+    @property
+    def python(self) -> Path:
+        """The base Python, bound from the host."""
+        return self.root / "python"
+
+    @property
+    def environment(self) -> Path:
+        """A virtual environment made for the sandbox, with the host's packages bound in."""
+        return self.root / "environment"
+
+    @property
+    def input(self) -> Path:
+        """The job's input directory."""
+        return self.root / "input"
+
+    @property
+    def output(self) -> Path:
+        """The job's output tmpfs."""
+        return self.root / "output"
+
+    @property
+    def scratch(self) -> Path:
+        """The job's scratch tmpfs; holds `tmp` and `shm`."""
+        return self.root / "scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherConfig:
+    """What is the same for every job of one daemon."""
+
+    staging_point: str
+    bubblewrap: str
+    seccomp_hex: str
+    python_base: str | None
+    """Directory to bind as the base Python; None when it is below /usr, which is bound anyway."""
+    site_packages: str | None
+    pyvenv_config: str
+    environment_links: dict[str, str]
+    """Links to make in the sandbox's virtual environment: path below it to target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """One job, ready to start."""
+
+    uid: int
+    gid: int
+    """Host uid and gid to run under."""
+    drop_privileges: bool
+    """False when the launcher runs under them already."""
+    cgroup_procs: list[str]
+    """Files to write "0" to, to join the job's cgroups."""
+    arguments: list[str]
+    """For bwrap's `--args`."""
+    command: list[str]
+    input_directory: str
+    output_directory: str
+    scratch_tmpfs_bytes: int
+    output_tmpfs_bytes: int
+    output_bytes: int
+    output_files_max: int
+    wall_seconds: float
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchExit:
+    """How the sandbox ended."""
+
+    exit_code: int | None
+    timed_out: bool
+    setup_failure: str
+    """Why the sandbox never ran the command; empty when it did."""
+    wall_seconds: float
+    cpu_seconds: float
+    """From wait4, for machines without cgroups."""
+    memory_peak_bytes: int
+    """Largest single process, for machines without cgroups."""
+    scratch_full: bool
+    output_full: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What became of the output."""
+
+    refused: str = ""
+    too_large: str = ""
+    failed: str = ""
+    """The provider's own disk or memory failed."""
+
+
+def encode(message: LauncherConfig | LaunchSpec | LaunchExit | Collected) -> bytes:
+    """Return a message as JSON."""
+    return json.dumps(dataclasses.asdict(message)).encode()
+
+
+def decode_config(data: bytes) -> LauncherConfig:
+    """Return the message `encode` made."""
+    return LauncherConfig(**_fields(data))
+
+
+def decode_spec(data: bytes) -> LaunchSpec:
+    """Return the message `encode` made."""
+    return LaunchSpec(**_fields(data))
+
+
+def decode_exit(data: bytes) -> LaunchExit:
+    """Return the message `encode` made."""
+    return LaunchExit(**_fields(data))
+
+
+def decode_collected(data: bytes) -> Collected:
+    """Return the message `encode` made."""
+    return Collected(**_fields(data))
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(data)
+    return fields

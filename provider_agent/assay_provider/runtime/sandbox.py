@@ -1,0 +1,145 @@
+"""The seam between the provider daemon and whatever runs a stranger's command under limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from assay_node.protocol.errors import LocalError
+
+
+class SandboxUnavailable(LocalError):
+    """This machine could not run the job; nothing is known about the job itself.
+
+    Never a verdict: a provider must not report a job as failed for a fault of its own machine.
+    """
+
+    code = "sandbox_unavailable"
+
+
+class Verdict(StrEnum):
+    """How a run ended. The values are wire strings."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    OUTPUT_TOO_LARGE = "output_too_large"
+    KILLED_BY_OWNER = "killed_by_owner"
+
+
+class Tier(StrEnum):
+    """What strength of isolation a machine was found to enforce. The values are wire strings."""
+
+    T1 = "t1"
+    """Namespaces, own uid, seccomp, and limits on the job as a whole through cgroups."""
+    T1_WEAK = "t1-weak"
+    """As T1, but memory and processes are limited per process or not at all. Development only."""
+    NONE = "none"
+    """No sandbox: serve no jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """What one run may use. Every field is enforced while the job runs."""
+
+    memory_bytes: int
+    """Anonymous memory and page cache of all the job's processes, swap included."""
+    cpus: float
+    """CPU seconds per wall second, over all processes."""
+    pids_max: int
+    """Processes and threads alive at once."""
+    scratch_bytes: int
+    """Total size of /tmp and /dev/shm, which share one tmpfs."""
+    output_bytes: int
+    """Sum of the sizes of all files under /output; sparse files count in full."""
+    output_files_max: int
+    """Files and directories under /output."""
+    wall_seconds: int
+    log_bytes: int
+    """How much of the end of stdout and stderr is kept; the rest is read and dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """One command to run.
+
+    Inside, /input is read-only, /output is empty and writable, /tmp is scratch, the working
+    directory and HOME; everything else is read-only or absent, and there is no network.
+    """
+
+    command: tuple[str, ...]
+    """Argument vector; the program is looked up in the sandbox's PATH."""
+    environment: Mapping[str, str]
+    """The job's own variables; they override the environment's defaults."""
+    input_directory: Path
+    """Verified content, made readable for all (not writable) before the run."""
+    output_directory: Path
+    """An empty directory; holds /output afterwards, only when the verdict is `OK`."""
+    limits: RunLimits
+    runtime: str
+    """Name of the software environment, such as "host-python"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What became of one run."""
+
+    verdict: Verdict
+    exit_code: int | None
+    """None when the job was killed from outside or ran into its wall-clock limit."""
+    detail: str
+    """One sentence for the requester; holds nothing the job wrote, unescaped."""
+    wall_seconds: float
+    """Monotonic, from the start of the sandbox program to its exit."""
+    cpu_seconds: float
+    memory_peak_bytes: int
+    """Peak charge of the job, with scratch, output and page cache; per process in `T1_WEAK`."""
+    log_tail: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTestItem:
+    """One promise of the sandbox, tried out on this machine."""
+
+    name: str
+    enforced: bool
+    detail: str
+    """What was seen."""
+    remedy: str
+    """What the owner can do; empty when enforced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTestReport:
+    """What this machine really enforces, item by item."""
+
+    tier: Tier
+    items: tuple[SelfTestItem, ...]
+
+    @property
+    def failures(self) -> tuple[SelfTestItem, ...]:
+        """The promises this machine does not keep."""
+        return tuple(item for item in self.items if not item.enforced)
+
+
+class Sandbox(Protocol):
+    """Runs one job per slot at a time."""
+
+    async def run(self, request: RunRequest, slot: int) -> RunResult:
+        """Run a command under its limits and return what became of it.
+
+        Cancelling the call kills every process of the job before it returns.
+
+        Raises:
+            LocalError: the request cannot be run as it stands (slot busy, unknown runtime,
+                impossible limits).
+            SandboxUnavailable: the machine failed, not the job.
+        """
+        ...
+
+    async def self_test(self) -> SelfTestReport:
+        """Try every promise on this machine. Takes seconds; needs a free slot 0."""
+        ...

@@ -1,0 +1,34 @@
+"""What one provider sells and under which conditions: the daemon's settings, already checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.offer import Slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supply:
+    """What the daemon offers.
+
+    `schedulers` are multiaddrs ending in a peer ID. Every slot is equal and runs one job at a time.
+    `bond_max_microusd` bounds what one job may put at stake. `result_keep_s` is how long the output
+    of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
+    """
+
+    operator: Address
+    hardware_class: Digest
+    cpu_model: str
+    tier: str
+    runtimes: tuple[str, ...]
+    software_digest: Digest
+    slots: int
+    slot: Slot
+    price_microusd_per_second: int
+    bond_max_microusd: int
+    schedulers: tuple[str, ...]
+    work_directory: Path
+    requesters_denied: frozenset[Address] = frozenset()
+    result_keep_s: int = 86_400
+    offer_lifetime_s: int = 120
+    allow_weak_isolation: bool = False

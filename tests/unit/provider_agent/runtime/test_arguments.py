@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from assay_node.protocol.errors import LocalError
+from assay_provider.runtime.arguments import (
+    SystemRoot,
+    bubblewrap_arguments,
+    check_variables,
+    limited_per_process,
+)
+from assay_provider.runtime.launch_messages import Staging
+
+ROOT = SystemRoot(bound=("/usr", "/lib32"), links=(("/bin", "usr/bin"),))
+STAGING = Staging(root=Path("/stage"))
+
+
+def _arguments(**environment: str) -> list[str]:
+    return bubblewrap_arguments(
+        root=ROOT, staging=STAGING, python_bound=True, environment=environment
+    )
+
+
+def test_every_namespace_is_new_and_no_option_is_of_the_kind_that_may_fail_silently() -> None:
+    arguments = _arguments()
+
+    for name in ("user", "pid", "ipc", "uts", "cgroup", "net"):
+        assert f"--unshare-{name}" in arguments
+    assert not [word for word in arguments if word.endswith("-try") or word.startswith("--share")]
+    for word in ("--die-with-parent", "--new-session", "--seccomp", "--clearenv"):
+        assert word in arguments
+    assert arguments[arguments.index("--cap-drop") + 1] == "ALL"
+
+
+def test_only_scratch_and_output_are_bound_writable() -> None:
+    arguments = _arguments()
+
+    writable = [arguments[i + 2] for i, word in enumerate(arguments) if word == "--bind"]
+    assert writable == ["/tmp", "/dev/shm", "/output"]
+    assert "--dev-bind" not in arguments
+
+
+def test_what_bwrap_makes_without_a_size_ends_read_only() -> None:
+    arguments = _arguments()
+    last_mount = max(
+        i for i, word in enumerate(arguments) if word.startswith(("--bind", "--ro-bind"))
+    )
+
+    remounted = [i for i, word in enumerate(arguments) if word == "--remount-ro"]
+    assert [arguments[i + 1] for i in remounted] == ["/dev", "/"]
+    assert min(remounted) > last_mount
+
+
+def test_variables_come_in_a_fixed_order_and_whole() -> None:
+    arguments = _arguments(B="2 3", A="--share-net")
+
+    start = arguments.index("--clearenv")
+    variables = arguments[start + 1 : start + 7]
+    assert variables == ["--setenv", "A", "--share-net", "--setenv", "B", "2 3"]
+
+
+def test_a_python_below_usr_needs_no_mount_of_its_own() -> None:
+    arguments = bubblewrap_arguments(root=ROOT, staging=STAGING, python_bound=False, environment={})
+
+    assert "/opt/python" not in arguments
+    assert "/opt/environment" in arguments
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "A\0"])
+def test_impossible_names_of_variables_are_refused(name: str) -> None:
+    with pytest.raises(LocalError):
+        check_variables({name: "x"})
+
+
+def test_values_of_variables_hold_no_end_of_string() -> None:
+    """A NUL byte would end the argument for bwrap, and begin another one of the job's choice."""
+    with pytest.raises(LocalError):
+        check_variables({"A": "x\0--share-net"})
+
+
+def test_the_fallback_limits_each_process() -> None:
+    command = limited_per_process(
+        ("/bin/true", "--x"), memory_bytes=100, pids_max=5, prlimit=Path("/usr/bin/prlimit")
+    )
+
+    assert command == ["/usr/bin/prlimit", "--as=100", "--nproc=7", "--", "/bin/true", "--x"]
