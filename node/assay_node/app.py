@@ -1,0 +1,195 @@
+"""The composition root: the only place that knows which class stands behind each port."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay_node.artifacts import ArtifactSettings, EmbeddedArtifacts, open_artifacts
+from assay_node.chain import deployment as deployments
+from assay_node.chain.client import ChainSettings, open_chain, open_reader
+from assay_node.keys import LocalKey, load_peer_key, save_peer_key
+from assay_node.network import NetworkSettings, new_peer_key, open_network
+from assay_node.ports import Network
+from assay_node.protocol.errors import LocalError
+from assay_node.services.lifecycle import Timing
+from assay_node.services.policy import Policy
+from assay_node.services.requesting import Requester
+from assay_node.services.scheduler import Scheduler, SchedulerParts
+from assay_node.settings import SchedulerSettings, Settings
+from assay_node.store.database import open_database
+from assay_node.store.scheduler_jobs import SchedulerJobs
+
+logger = logging.getLogger(__name__)
+
+VERSION = importlib.metadata.version("assay")
+PEER_KEY_FILE = "peer.key"
+ADDRESSES_FILE = "addresses"
+"""Where a running scheduler writes its multiaddrs, one a line, for people and scripts."""
+
+
+class SystemClock:
+    """The machine's wall clock."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningScheduler:
+    """What somebody needs to reach a scheduler that has started."""
+
+    addresses: tuple[str, ...]
+    api_url: str
+
+
+@contextlib.asynccontextmanager
+async def open_requester(settings: Settings) -> AsyncIterator[Requester]:
+    """Open what a requester needs and connect to its scheduler.
+
+    Raises:
+        LocalError: no scheduler is configured, or a part cannot be opened.
+        RemoteError: the scheduler cannot be reached.
+    """
+    address = settings.requester.scheduler
+    if address is None:
+        raise LocalError(
+            "no scheduler is configured: pass --scheduler MULTIADDR, or set requester.scheduler"
+        )
+    home = settings.requester.home
+    async with (
+        open_reader(chain_settings(settings)) as chain,
+        open_network(_listen_locally(settings), peer_key(home)) as network,
+        open_store(settings, home, network) as artifacts,
+    ):
+        scheduler = await network.connect(address)
+        yield Requester(
+            network=network,
+            artifacts=artifacts,
+            chain=chain,
+            clock=SystemClock(),
+            scheduler=scheduler,
+        )
+
+
+async def run_scheduler(
+    settings: Settings,
+    wallet: LocalKey,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[RunningScheduler], None] = lambda _: None,
+) -> None:
+    """Run a scheduler with its HTTP API until `stop` is set."""
+    # FastAPI is a scheduler's own; no other role should pay for importing it
+    from assay_node.api.server import create_app, serve
+
+    mine = settings.scheduler
+    async with (
+        open_chain(chain_settings(settings), wallet) as chain,
+        open_database(mine.database_url, role="scheduler") as database,
+        open_network(network_settings(settings), peer_key(mine.home)) as network,
+        open_store(settings, mine.home, network) as artifacts,
+    ):
+        store = SchedulerJobs(database)
+        scheduler = Scheduler(
+            SchedulerParts(
+                address=wallet.address,
+                network=network,
+                artifacts=artifacts,
+                chain=chain,
+                store=store,
+                clock=SystemClock(),
+                policy=policy(settings),
+            )
+        )
+        app = create_app(scheduler.queries, counts=store.counts, head=chain.head, version=VERSION)
+        async with serve(app, host=mine.api_host, port=mine.api_port) as port:
+            running = RunningScheduler(
+                addresses=network.addresses, api_url=f"http://{mine.api_host}:{port}"
+            )
+            (mine.home / ADDRESSES_FILE).write_text("".join(f"{a}\n" for a in network.addresses))
+            await _run_until(stop, scheduler, lambda: ready(running))
+
+
+def chain_settings(settings: Settings) -> ChainSettings:
+    """Return how to reach the chain."""
+    chain = settings.chain
+    return ChainSettings(
+        rpc_url=chain.rpc_url,
+        deployment=deployments.load(chain.deployment),
+        confirmations=chain.confirmations,
+        request_s_max=chain.rpc_timeout_s,
+    )
+
+
+def network_settings(settings: Settings) -> NetworkSettings:
+    """Return how to listen for peers."""
+    network = settings.network
+    return NetworkSettings(
+        listen=network.listen,
+        announce=network.announce,
+        connections_max=network.connections_max,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    settings: Settings, home: Path, network: Network | None
+) -> AsyncIterator[EmbeddedArtifacts]:
+    """Open a role's artifact store; without a network it neither fetches nor serves."""
+    root = settings.artifacts.root or home / "artifacts"
+    store = ArtifactSettings(root=root, quota_bytes=settings.artifacts.quota_bytes)
+    async with open_artifacts(store, network) as artifacts:
+        yield artifacts
+
+
+def peer_key(home: Path) -> bytes:
+    """Return the libp2p key in a role's home, made on first use."""
+    path = home / PEER_KEY_FILE
+    if not path.exists():
+        save_peer_key(path, new_peer_key())
+    return load_peer_key(path)
+
+
+def policy(settings: Settings) -> Policy:
+    """Return a scheduler operator's decisions as the services take them."""
+    mine: SchedulerSettings = settings.scheduler
+    return Policy(
+        fee_microusd=mine.fee_microusd,
+        seconds_max=mine.seconds_max,
+        input_bytes_max=mine.input_bytes_max,
+        seed_blocks_ahead_max=mine.seed_blocks_ahead_max,
+        expiry_s_max=mine.expiry_s_max,
+        heartbeat_s=mine.heartbeat_s,
+        fetch_timeout_s=mine.fetch_timeout_s,
+        settle_wait_s=mine.settle_wait_s,
+        settle_batch_max=mine.settle_batch_max,
+        resend_s=mine.resend_s,
+        keep_seed_after_blocks=mine.keep_seed_after_blocks,
+        poll_interval_s=settings.chain.poll_interval_s,
+        reveal_timeout_s=mine.reveal_timeout_s,
+        timing=Timing(
+            lease_grace_s=mine.lease_grace_s,
+            offer_timeout_s=mine.offer_timeout_s,
+            settle_margin_s=mine.settle_margin_s,
+        ),
+    )
+
+
+async def _run_until(stop: asyncio.Event, scheduler: Scheduler, ready: Callable[[], None]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scheduler.run(ready=ready))
+        await stop.wait()
+        running.cancel()
+
+
+def _listen_locally(settings: Settings) -> NetworkSettings:
+    """A command that runs for seconds dials out and is dialled by nobody."""
+    return NetworkSettings(
+        listen=("/ip4/127.0.0.1/tcp/0",), connections_max=settings.network.connections_max
+    )

@@ -1,0 +1,172 @@
+"""`assay provider init | run | status`: sell this machine's compute."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay_node.cli import output
+from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from assay_node.settings import Settings
+    from assay_provider.compose import RunningProvider
+    from assay_provider.keystores import Password
+
+app = typer.Typer(help="Set up and run a provider.", no_args_is_help=True)
+
+SchedulersOption = Annotated[
+    list[str] | None,
+    typer.Option("--scheduler", help="Multiaddr of a scheduler; may be repeated."),
+]
+
+
+@app.command("init")
+def init(
+    seats: Annotated[
+        int, typer.Option(min=1, help="Seats to hold; each is drawn for jobs like any other.")
+    ] = 1,
+    password_file: PasswordFileOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make keys, stake for seats in your hardware class, and name the signing key on chain.
+
+    The operator's wallet owns the stake and is paid; the daemon works with the signing key alone.
+    It is safe to repeat: what is there is left as it is.
+    """
+    output.run(
+        _init(output.settings({"password_file": password_file}), seats, yes=yes, as_json=as_json)
+    )
+
+
+@app.command("run")
+def run(
+    schedulers: SchedulersOption = None,
+    price: Annotated[
+        int | None,
+        typer.Option(help="Price of a slot in micro-USD a second.", show_default=False),
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Jobs run side by side.", show_default=False)
+    ] = None,
+    password_file: PasswordFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sell this machine's compute until SIGTERM or Ctrl-C.
+
+    Jobs run in a sandbox without network, under the limits of a slot. The daemon refuses to start
+    when this machine cannot enforce them, and says what is missing. On SIGTERM unfinished jobs are
+    handed back; after a crash the next start goes on where this one was.
+    """
+    settings = output.settings(
+        {
+            "provider.schedulers": tuple(schedulers) if schedulers else None,
+            "provider.price_microusd_per_second": price,
+            "provider.slots": slots,
+            "password_file": password_file,
+        }
+    )
+    output.start_logging(settings.log_level)
+    output.run(_run(settings, as_json=as_json))
+
+
+@app.command("status")
+def status(as_json: JsonOption = False) -> None:
+    """Show slots, leases, stake and earnings; works beside a running daemon."""
+    output.run(_status(output.settings(), as_json=as_json))
+
+
+async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -> None:
+    from assay_node.protocol.units import microusd_to_text
+    from assay_provider.setup import init_provider
+
+    registration = await init_provider(
+        settings,
+        seats=seats,
+        password=_password(settings),
+        tell=lambda sentence: output.people().print(sentence, markup=False),
+        confirm=lambda question: output.confirm(question, yes=yes),
+    )
+    if as_json:
+        output.print_json(registration)
+        return
+    stake = microusd_to_text(registration.stake_microusd)
+    output.results().print(
+        f"operator {registration.operator} holds {registration.seats} seat(s) in "
+        f"{registration.hardware_class} with {stake} staked; start with: assay provider run",
+        markup=False,
+    )
+
+
+async def _run(settings: "Settings", *, as_json: bool) -> None:
+    from assay_node.cli.daemon import stop_on_signals
+    from assay_provider.compose import run_provider
+    from assay_provider.keystores import load_signer
+
+    def ready(running: "RunningProvider") -> None:
+        if as_json:
+            output.print_json(running)
+            return
+        people = output.people()
+        people.print(f"provider of operator {running.operator} is ready", markup=False)
+        for scheduler in running.schedulers:
+            people.print(f"  works for {scheduler}", markup=False)
+
+    stop = stop_on_signals()
+    signer = load_signer(settings.provider, _password(settings))
+    await run_provider(settings, signer, stop=stop, ready=ready)
+
+
+async def _status(settings: "Settings", *, as_json: bool) -> None:
+    from assay_provider.status import status_document
+
+    document = await status_document(settings)
+    if as_json:
+        output.print_json(document)
+        return
+    for line in _status_lines(document):
+        output.results().print(line, markup=False)
+
+
+def _status_lines(document: dict[str, Any]) -> list[str]:
+    from assay_node.protocol.units import microusd_to_text
+
+    slots, account = document["slots"], document["account"]
+    price = microusd_to_text(document["price_microusd_per_second"])
+    lines = [
+        f"operator {document['operator']} sells {document['hardware_class']} at {price} a second",
+        f"slots: {slots['held']} of {slots['total']} busy; open leases: {document['open_leases']}",
+    ]
+    if "error" in account:
+        lines.append(f"account: unknown ({account['error']})")
+    else:
+        lines.append(
+            f"account: {microusd_to_text(account['stake_microusd'])} staked, "
+            f"{microusd_to_text(account['free_microusd'])} free, {account['wins']} won, "
+            f"{account['faults']} faults"
+        )
+    lines.append(f"metered on settled jobs: {microusd_to_text(document['metered_microusd'])}")
+    lines += [
+        f"scheduler {contact['scheduler']} heard {contact['heard_s_ago']:g} s ago"
+        for contact in document["schedulers"]
+    ] or ["no scheduler was heard yet"]
+    lines += [_lease_line(lease) for lease in document["leases"]]
+    return lines
+
+
+def _lease_line(lease: dict[str, Any]) -> str:
+    doing = lease["stage"] or lease["state"]
+    ran = f", {lease['seconds']} s {lease['verdict']}" if lease["verdict"] else ""
+    why = f": {lease['reason']}" if lease["reason"] else ""
+    return f"  {lease['job'][:18]}  {doing}{ran}{why}"
+
+
+def _password(settings: "Settings") -> "Password":
+    from assay_node.passwords import read_password
+
+    def password(path: "Path", choosing: bool) -> str:
+        return read_password(what=str(path), password_file=settings.password_file, confirm=choosing)
+
+    return password
