@@ -1,0 +1,46 @@
+# Each target sets up what it needs and is safe to repeat. Start with `make demo`.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE :=
+
+PYTHON_FILES := node scheduler provider_agent tests bench scripts examples contracts
+ARGS :=
+ONLY :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench check format docs lock clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install everything into .venv and contracts/node_modules
+	@scripts/setup.sh
+
+demo: setup ## run a whole market on this machine, watch it pay and punish
+	@python -m assay_node.devnet.demo $(ARGS)
+
+test: setup ## run all tests; ARGS="tests/unit -k settings" chooses
+	@contracts/forge test $(if $(ARGS),--no-match-path '*',--summary) >.stamps/forge.log 2>&1 || { cat .stamps/forge.log; exit 1; }
+	@python -m pytest $(ARGS)
+
+bench: setup ## run all benchmarks; ONLY=overhead chooses
+	@python -m bench $(ONLY)
+
+check: setup ## run every rule: format, lint, types, imports, contracts, generated files
+	@scripts/check.sh
+
+format: setup ## format Python and Solidity
+	@ruff format $(PYTHON_FILES)
+	@ruff check --fix --quiet $(PYTHON_FILES) || true
+	@contracts/forge fmt
+
+docs: setup ## write the generated pages of docs/
+	@python scripts/generate_docs.py
+
+lock: ## write requirements.lock from what .venv has
+	@.venv/bin/python scripts/lock.py
+
+clean: ## remove what setup and builds made; keeps your wallets and data
+	rm -rf .venv .stamps dist contracts/node_modules contracts/out contracts/cache contracts/broadcast
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
