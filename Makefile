@@ -1,7 +1,6 @@
 # Each target sets up what it needs and is safe to repeat. Start with `make demo`.
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON_FILES := node scheduler provider_agent tests bench scripts examples contracts
 ARGS :=
@@ -17,11 +16,10 @@ setup: ## install everything into .venv and contracts/node_modules
 	@scripts/setup.sh
 
 demo: setup ## run a whole market on this machine, watch it pay and punish
-	@python -m assay_node.devnet.demo $(ARGS)
+	@assay dev demo $(ARGS)
 
 test: setup ## run all tests; ARGS="tests/unit -k settings" chooses
-	@contracts/forge test $(if $(ARGS),--no-match-path '*',--summary) >.stamps/forge.log 2>&1 || { cat .stamps/forge.log; exit 1; }
-	@python -m pytest $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 bench: setup ## run all benchmarks; ONLY=overhead chooses
 	@python -m bench $(ONLY)

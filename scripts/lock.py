@@ -25,7 +25,7 @@ HEADER: Final = """\
 
 
 def main() -> int:
-    """Write the lock file; return 1 and name the packages that are not installed."""
+    """Write the lock file, or compare it with --check; return 1 and say what is wrong."""
     pending = [*_project_requirements(), *_development_requirements()]
     pins: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -47,9 +47,21 @@ def main() -> int:
     if missing:
         sys.stderr.write(f"not installed: {', '.join(sorted(missing))}\n")
         return 1
-    LOCK.write_text(HEADER + "".join(f"{pins[name]}\n" for name in sorted(pins)))
+    text = HEADER + "".join(f"{pins[name]}\n" for name in sorted(pins))
+    if sys.argv[1:] == ["--check"]:
+        # other versions of Python need a package more or less, so only ours are compared
+        unlocked = {pins[r] for r in _direct_names()} - set(LOCK.read_text().splitlines())
+        for pin in sorted(unlocked):
+            sys.stderr.write(f"{pin} is installed and not in {LOCK.name}; run `make lock`\n")
+        return 1 if unlocked else 0
+    LOCK.write_text(text)
     print(f"{LOCK.name}: {len(pins)} packages")
     return 0
+
+
+def _direct_names() -> set[str]:
+    wanted = (*_project_requirements(), *_development_requirements())
+    return {canonicalize_name(requirement.name) for requirement in wanted}
 
 
 def _project_requirements() -> list[Requirement]:

@@ -160,22 +160,31 @@ find_node() {
     echo "$PWD/$VENV/bin/node"
 }
 
-npm_ci() ( # a subshell: it changes directory
-    local node=$1 npm
+# Not `npm ci`: it refuses a lock file without the packages of other platforms, and a registry that
+# does not carry those cannot lock them. `install --no-save` follows the lock and leaves it alone;
+# the check below then holds it to that, to the byte (integrity is a hash).
+npm_install() ( # a subshell: it changes directory
+    node=$1
     npm=$(wheel_node)/lib/node_modules/npm/bin/npm-cli.js
     cd contracts
-    if command -v npm >/dev/null && [ "$(command -v node || true)" = "$node" ]; then
-        npm ci --no-audit --no-fund
-    else
-        PATH=$(dirname "$node"):$PATH "$node" "$npm" ci --no-audit --no-fund
-    fi
+    PATH=$(dirname "$node"):$PATH "$node" "$npm" install --no-save --no-audit --no-fund &&
+        "$node" -e '
+const [locked, installed] = ["package-lock.json", "node_modules/.package-lock.json"].map(
+  (path) => JSON.parse(require("fs").readFileSync(path, "utf8")).packages);
+const wrong = Object.keys(installed).filter((name) => !locked[name] ||
+  locked[name].version !== installed[name].version ||
+  locked[name].integrity !== installed[name].integrity);
+if (wrong.length) {
+  console.error("not as package-lock.json says: " + wrong.join(", "));
+  process.exit(1);
+}'
 )
 
 node_packages() {
     local node
     rm -f "$STAMPS/node"
     node=$(find_node)
-    run "installing the contract tools" npm_ci "$node"
+    run "installing the contract tools" npm_install "$node"
     mark_done node "$1"
 }
 

@@ -5,9 +5,10 @@ import contextlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from assay_node.artifacts import ArtifactSettings, EmbeddedArtifacts, open_artifacts
 from assay_node.chain import deployment as deployments
@@ -19,10 +20,7 @@ from assay_node.protocol.errors import LocalError
 from assay_node.services.lifecycle import Timing
 from assay_node.services.policy import Policy
 from assay_node.services.requesting import Requester
-from assay_node.services.scheduler import Scheduler, SchedulerParts
 from assay_node.settings import SchedulerSettings, Settings
-from assay_node.store.database import open_database
-from assay_node.store.scheduler_jobs import SchedulerJobs
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +83,11 @@ async def run_scheduler(
     ready: Callable[[RunningScheduler], None] = lambda _: None,
 ) -> None:
     """Run a scheduler with its HTTP API until `stop` is set."""
-    # FastAPI is a scheduler's own; no other role should pay for importing it
+    # FastAPI and SQLAlchemy are a scheduler's own; a requester's command should not import them
     from assay_node.api.server import create_app, serve
+    from assay_node.services.scheduler import Scheduler, SchedulerParts
+    from assay_node.store.database import open_database
+    from assay_node.store.scheduler_jobs import SchedulerJobs
 
     mine = settings.scheduler
     async with (
@@ -113,7 +114,7 @@ async def run_scheduler(
                 addresses=network.addresses, api_url=f"http://{mine.api_host}:{port}"
             )
             (mine.home / ADDRESSES_FILE).write_text("".join(f"{a}\n" for a in network.addresses))
-            await _run_until(stop, scheduler, lambda: ready(running))
+            await _run_until(stop, scheduler.run(ready=lambda: ready(running)))
 
 
 def chain_settings(settings: Settings) -> ChainSettings:
@@ -181,9 +182,9 @@ def policy(settings: Settings) -> Policy:
     )
 
 
-async def _run_until(stop: asyncio.Event, scheduler: Scheduler, ready: Callable[[], None]) -> None:
+async def _run_until(stop: asyncio.Event, daemon: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(scheduler.run(ready=ready))
+        running = tasks.create_task(daemon)
         await stop.wait()
         running.cancel()
 

@@ -6,7 +6,7 @@ from assay_node.ports import OrderSigner
 from assay_node.protocol import cid as cids
 from assay_node.protocol import receipt
 from assay_node.protocol.errors import Refused
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest
 from assay_node.protocol.messages import Commit, CommitSet, Reveal
 from assay_node.protocol.order import Order
 from assay_node.protocol.typed_data import Domain
@@ -52,8 +52,9 @@ def check_commit_set(
     """Return the hash of a commit set that this provider may sign over.
 
     1. It is for the lease's round. 2. It has exactly the order's replicas. 3. Tickets rise strictly
-    and stay within the order's reach. 4. Operators are distinct. 5. Our own entry is there, at our
-    ticket, with the commitment we made.
+    and stay within the order's reach. 4. Operators are distinct, and commitments have 32 bytes, or
+    their hash could stand for other entries. 5. Our own entry is there, at our ticket, with the
+    commitment we made.
 
     Raises:
         Refused: naming what is wrong.
@@ -71,6 +72,8 @@ def check_commit_set(
         raise Refused(f"tickets do not rise strictly from 0 to at most {order.max_ticket}")
     if len({entry.operator for entry in entries}) != len(entries):  # 4
         raise Refused("an operator stands twice in the commit set")
+    if any(len(entry.commitment) != DIGEST_BYTES for entry in entries):
+        raise Refused(f"commitments have {DIGEST_BYTES} bytes")
     own = next((entry for entry in entries if entry.operator == operator), None)
     if own is None or own.ticket != lease.ticket:  # 5
         raise Refused("the commit set lacks this provider's entry at its ticket")

@@ -19,6 +19,7 @@ from assay_node.network import open_network, peer_id_of
 from assay_node.ports import OrderSigner
 from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
+from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId
 from assay_node.protocol.job_spec import Tier
 from assay_node.protocol.offer import Slot
@@ -28,7 +29,6 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
-from assay_provider.inventory.hardware_class import hardware_class_digest
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Callable
 from typing import Final
 
-from assay_node.ports import Network, RequestHandler
+from assay_node.ports import Network
 from assay_node.protocol.errors import LocalError
-from assay_node.protocol.ids import Digest, PeerId
+from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import COMMIT_SET, LEASE, RELEASE
 from assay_provider.assembly import Assembly, ProviderParts
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.personas import HONEST, Conduct
+from assay_provider.request_tasks import RequestTasks
 from assay_provider.runtime.sandbox import SelfTestReport, Tier
 from assay_provider.slots import Slots
 from assay_provider.supply import Supply
@@ -66,8 +67,8 @@ async def _serve_in(
     on_ready: Callable[[], None],
 ) -> None:
     provider = await _resume(parts, supply, conduct, group)
-    handlers: set[asyncio.Future[bytes]] = set()
-    _serve_requests(parts.network, provider, handlers)
+    requests = RequestTasks()
+    _serve_requests(parts.network, provider, requests)
     coroutines = [
         provider.offering.keep_current(),
         provider.closing.sweep_for_ever(provider.work.stop),
@@ -84,10 +85,8 @@ async def _serve_in(
     finally:
         for loop in loops:
             loop.cancel()
-        for handler in handlers:
-            handler.cancel()
-        if handlers:  # they use the group and the store, so neither may close before them
-            await asyncio.wait(handlers)
+        # handlers use the group and the store, so they end before these do
+        await requests.close(SHUTTING_DOWN)
     provider.links.stop_telling()
     for lease in await provider.book.store.unfinished():
         await provider.work.stop(lease.job)
@@ -157,27 +156,13 @@ async def _hand_back(provider: Assembly, job: Digest) -> None:
         await provider.closing.hand_back(job, SHUTTING_DOWN)
 
 
-def _serve_requests(
-    network: Network, provider: Assembly, handlers: set[asyncio.Future[bytes]]
-) -> None:
+def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks) -> None:
     for protocol, handler in (
         (LEASE, provider.acceptance.handle),
         (COMMIT_SET, provider.requests.reveal),
         (RELEASE, provider.requests.release),
     ):
-        network.serve_requests(protocol, _to_the_end(handler, handlers))
-
-
-def _to_the_end(handler: RequestHandler, handlers: set[asyncio.Future[bytes]]) -> RequestHandler:
-    """Let a handler finish even when the asking peer stops waiting, so nothing is half done."""
-
-    async def handle(peer_id: PeerId, payload: bytes) -> bytes:
-        task = asyncio.ensure_future(handler(peer_id, payload))
-        handlers.add(task)
-        task.add_done_callback(handlers.discard)
-        return await asyncio.shield(task)
-
-    return handle
+        network.serve_requests(protocol, requests.to_the_end(handler))
 
 
 def _empty_work_directory(supply: Supply) -> None:

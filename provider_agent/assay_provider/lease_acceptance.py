@@ -15,6 +15,7 @@ from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, PeerId
 from assay_node.protocol.messages import LeaseAnswer, LeaseOffer
 from assay_node.protocol.order import job_id
 from assay_node.protocol.typed_data import Domain
+from assay_node.protocol.units import UINT32_MAX
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import HAS_OUTPUT, Event, State
@@ -118,13 +119,15 @@ class LeaseAcceptance:
             raise Refused(f"this lease is over: {lease.closed_reason}")
         if offer.ticket != lease.ticket:
             raise Refused(f"this lease was taken at ticket {lease.ticket}")
+        if offer.round_number > UINT32_MAX:
+            raise Refused(f"rounds are numbered to {UINT32_MAX}")
         if offer.round_number < lease.round_number:
             raise Refused(f"this lease is in round {lease.round_number} already")
         if offer.round_number > lease.round_number:
             moved = await self.book.apply(
                 lease.job,
                 Event.NEXT_ROUND,
-                lambda now: _in_round(now, offer.round_number),
+                lambda now: in_round(now, offer.round_number),
                 detail=f"round {offer.round_number}",
             )
             if moved is None:
@@ -133,7 +136,7 @@ class LeaseAcceptance:
         return lease.rate_microusd
 
 
-def _in_round(lease: ProviderLease, round_number: int) -> ProviderLease:
+def in_round(lease: ProviderLease, round_number: int) -> ProviderLease:
     """Return the lease in a later round; what was executed gets a fresh commitment."""
     salt = new_salt() if State(lease.state) in HAS_OUTPUT else None
     return dataclasses.replace(lease, round_number=round_number, salt=salt)

@@ -38,18 +38,17 @@ class Reconciliation:
             if (
                 lease.scheduler == welcome.scheduler
                 and lease.job not in welcome.active_jobs
-                and State(lease.state) in BEFORE_COMMIT
                 and lease.accepted_at < sent_at  # younger ones were not yet there to be listed
             ):
-                await self._drop(lease.job)
+                await self._drop_before_commit(lease.job)
         for job in welcome.active_jobs:  # 3
             await self._disown_unknown(welcome.scheduler, job)
 
-    async def _drop(self, job: Digest) -> None:
+    async def _drop_before_commit(self, job: Digest) -> None:
         async with self.book.exclusively(job):
             lease = await self.book.get(job)
             if lease is None or State(lease.state) not in BEFORE_COMMIT:
-                return  # it got past the commit meanwhile
+                return
             await self.stop(job)
             await self.closing.close(job, "the scheduler no longer lists this lease")
 

@@ -41,6 +41,10 @@ Welcomed = Callable[[Welcome, float], Awaitable[None]]
 """Called after each Welcome with the time at which its HELLO was sent."""
 
 
+class UnusableAddress(LocalError):
+    """A configured scheduler address can never be dialled."""
+
+
 class Backoff:
     """Waits that double up to a limit, each shortened at random so that peers spread out."""
 
@@ -110,13 +114,18 @@ class SchedulerLinks:
         return await self._ask(self._peers[scheduler], protocol, message, answer)
 
     async def keep(self, multiaddr: str, welcomed: Welcomed) -> None:
-        """Stay connected to one scheduler for ever; call `welcomed` after each introduction."""
+        """Stay connected to one scheduler for ever; call `welcomed` after each introduction.
+
+        Raises:
+            UnusableAddress: the multiaddr is malformed, or this provider's own.
+        """
         backoff = Backoff()
         while True:
             try:
-                await self._converse(multiaddr, welcomed, backoff)
-            except LocalError:
-                raise  # a malformed address does not heal
+                peer_id = await self._connect(multiaddr)
+                await self._converse(peer_id, multiaddr, welcomed, backoff)
+            except UnusableAddress:
+                raise  # it does not heal
             except AssayError as error:
                 logger.warning("scheduler %s: %s; connecting again", multiaddr, error)
             await asyncio.sleep(backoff.next_wait_s())
@@ -139,8 +148,15 @@ class SchedulerLinks:
         except AssayError as error:
             logger.debug("progress not told: %s", error)
 
-    async def _converse(self, multiaddr: str, welcomed: Welcomed, backoff: Backoff) -> None:
-        peer_id = await self._network.connect(multiaddr)
+    async def _connect(self, multiaddr: str) -> PeerId:
+        try:
+            return await self._network.connect(multiaddr)
+        except LocalError as error:
+            raise UnusableAddress(f"check provider.schedulers: {error}") from None
+
+    async def _converse(
+        self, peer_id: PeerId, multiaddr: str, welcomed: Welcomed, backoff: Backoff
+    ) -> None:
         scheduler: Address | None = None
         try:
             while True:

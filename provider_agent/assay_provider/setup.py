@@ -10,10 +10,10 @@ from assay_node.chain.wallet import WalletChain
 from assay_node.network import peer_id_of
 from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
+from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, Digest, PeerId
 from assay_node.protocol.units import microusd_to_text
 from assay_node.settings import Settings
-from assay_provider.inventory.hardware_class import hardware_class_digest
 from assay_provider.keystores import SIGNER_FILE, WALLET_FILE, Password, load_or_create
 
 Tell = Callable[[str], None]

@@ -3,10 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
-
-from sqlalchemy.engine import make_url
 
 from assay_node.app import chain_settings
 from assay_node.chain.client import open_reader
@@ -14,7 +11,7 @@ from assay_node.protocol.errors import ChainError, LocalError
 from assay_node.protocol.ids import Address, to_hex
 from assay_node.settings import Settings
 from assay_node.store.database import open_database
-from assay_node.store.provider_leases import ProviderLease, ProviderLeases
+from assay_node.store.provider_leases import ProviderLease, ProviderLeases, is_absent
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
@@ -83,16 +80,10 @@ def lease_document(lease: ProviderLease) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _open_leases(url: str) -> AsyncIterator[ProviderLeases]:
-    if _is_absent(url):
+    if is_absent(url):
         raise LocalError("no provider has run here yet; start one with: assay provider run")
     async with open_database(url, role="provider") as database:
         yield ProviderLeases(database)
-
-
-def _is_absent(url: str) -> bool:
-    """Tell whether the database is a file that is not there; opening it would make it."""
-    parsed = make_url(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
 
 
 async def _account(settings: Settings, operator: Address) -> Mapping[str, Any]:

@@ -245,6 +245,7 @@ contract ProvidersTest is MarketFixture {
         assertEq(keccak256(abi.encode(drawn)), before, "the same draw");
         for (uint256 i = 0; i < drawn.length; ++i) {
             assertTrue(drawn[i] != _operator(OPERATORS), "without those who joined in the block");
+            assertTrue(drawn[i] != address(0), "nor a place for them");
         }
         _nextSeed("later");
         uint256[] memory hits = _hits(200, JOB);

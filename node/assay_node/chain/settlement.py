@@ -126,6 +126,10 @@ class SettlementWallet(EventReader):
         """How many receipts fit one transaction whatever their replicas; see `receipts_fitting`."""
         return RECEIPTS_MAX
 
+    def receipts_fitting(self, receipts: Sequence[Receipt]) -> int:
+        """Return how many of the first receipts fit one transaction, in gas and in bytes."""
+        return receipts_fitting(receipts)
+
     async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
         """Sign `Market.settle(receipts)` without sending it.
 
@@ -144,9 +148,9 @@ class SettlementWallet(EventReader):
             [_abi_values(receipt) for receipt in receipts],
             action=f"settling {len(receipts)} receipts",
         )
-        # The estimate may be low: a receipt that is skipped now may be good when it is mined.
+        # Not an estimate: a receipt that is skipped now may be good when it is mined.
         return await self._transactions.prepare(
-            call, gas_min=_gas([len(r.replicas) for r in receipts])
+            call, gas_bound=_gas([len(r.replicas) for r in receipts])
         )
 
     async def prepare_keep_seed(

@@ -85,15 +85,19 @@ class TransactionSigner:
         """Whose transactions these are."""
         return self._signer.address
 
-    async def prepare(self, call: Call, *, gas_min: int = 0) -> PreparedTransaction:
-        """Sign a call without sending it. The gas limit is an estimate with a margin, or `gas_min`.
+    async def prepare(self, call: Call, *, gas_bound: int | None = None) -> PreparedTransaction:
+        """Sign a call without sending it.
+
+        The gas limit is `gas_bound`, where the caller knows what the call can burn at most and a
+        trial run agrees, else an estimate with a margin. A node needs one run for the former and a
+        search of a dozen for the latter: 1 s for a full batch of receipts.
 
         Raises:
             ContractRefusal: it would be turned down now; nothing was signed.
             ChainError: it needs more gas or bytes than a transaction may have.
             ChainUnavailable: the endpoint does not answer.
         """
-        gas = max(await self._estimate(call), gas_min)
+        gas = await self._gas_limit(call, gas_bound)
         if gas > GAS_MAX or len(call.data) > TRANSACTION_BYTES_MAX - 256:
             raise ChainError(
                 f"{call.action} needs {gas} gas and {len(call.data)} bytes, more than one "
@@ -194,13 +198,20 @@ class TransactionSigner:
                     logger.warning("nonce %d stays open: %s", missing, error.message)
                     return
 
-    async def _estimate(self, call: Call) -> int:
+    async def _gas_limit(self, call: Call, bound: int | None) -> int:
         request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
+        if bound is not None:
+            try:
+                await self._rpc.read("eth_call", {**request, "gas": hex(bound)}, "latest")
+            except RpcRefusal as error:
+                logger.warning("%s does not pass within %d gas: %s", call.action, bound, error)
+            else:
+                return bound
         try:
             gas = to_int(await self._rpc.read("eth_estimateGas", request))
         except RpcRefusal as error:
             raise explained(error, call.action, self._errors) from None
-        return int(gas * GAS_MARGIN)
+        return max(int(gas * GAS_MARGIN), bound or 0)
 
     async def _fees(self) -> tuple[int, int]:
         """Return the tip and the highest fee, in wei per gas."""

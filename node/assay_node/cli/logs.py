@@ -7,7 +7,15 @@ from typing import Final
 
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-_CHATTY: Final = ("aiosqlite", "asyncio", "libp2p", "multiaddr", "urllib3", "uvicorn.access")
+_CHATTY: Final = (
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "libp2p",
+    "multiaddr",
+    "urllib3",
+    "uvicorn.access",
+)
 """Libraries whose own debug and info lines would drown ours."""
 
 

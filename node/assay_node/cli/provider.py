@@ -126,11 +126,12 @@ async def _status(settings: "Settings", *, as_json: bool) -> None:
     if as_json:
         output.print_json(document)
         return
-    for line in _status_lines(document):
+    for line in status_lines(document):
         output.results().print(line, markup=False)
 
 
-def _status_lines(document: dict[str, Any]) -> list[str]:
+def status_lines(document: dict[str, Any]) -> list[str]:
+    """Return a status document in words."""
     from assay_node.protocol.units import microusd_to_text
 
     slots, account = document["slots"], document["account"]

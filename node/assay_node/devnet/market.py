@@ -56,6 +56,8 @@ class MarketSettings:
     providers: int = 6
     personas: Mapping[int, str] = field(default_factory=dict)
     """Which providers (1, 2, ...) misbehave, and how."""
+    hardware_classes: Mapping[int, str] = field(default_factory=dict)
+    """Which providers sell in another class than the CPU's; each class has a draw of its own."""
     slots: int = 2
     price_microusd: int = 500
     block_time_s: float = 0.25
@@ -328,6 +330,8 @@ class Market:
             "ASSAY_PROVIDER__UID_FIRST": str(1_880_000_000 + 1_000 * number),
             "ASSAY_PROVIDER__SLOT__MEMORY_BYTES": "1G",
         }
+        if number in settings.hardware_classes:
+            environment["ASSAY_PROVIDER__HARDWARE_CLASS"] = settings.hardware_classes[number]
         persona = settings.personas.get(number)
         if persona is not None:
             environment["ASSAY_PROVIDER__PERSONA"] = persona

@@ -10,6 +10,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import OutBoundQueueSize
 
 from assay_node.network import limits
 from assay_node.network.settings import NetworkSettings
@@ -42,6 +43,10 @@ class ContainedPubsub(Pubsub):
         # Sequence numbers must grow over restarts. The original starts at unix seconds, so a peer
         # that sent 50 messages and restarted within 50 s repeats numbers its peers have seen.
         self.counter = time.time_ns()
+
+    def has_room(self) -> bool:
+        """Tell whether no peer's queue is half full: libp2p drops what does not fit, silently."""
+        return all(len(queue) < OutBoundQueueSize // 2 for queue in self.peer_queues.values())
 
     async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
         """Validate, deliver and forward one message.

@@ -78,6 +78,7 @@ class Host:
         self._banned: dict[PeerId, float] = {}
         self._dials: dict[PeerId, trio.Lock] = {}
         self._dial_slots = trio.CapacityLimiter(limits.DIALS_MAX)
+        self._publishing = trio.Lock()
         self._streams: dict[tuple[PeerId, str], int] = {}
         private = Ed25519PrivateKey.from_bytes(peer_key)
         self._key = KeyPair(private, private.get_public_key())
@@ -209,8 +210,12 @@ class Host:
         self._host.set_stream_handler(TProtocol(protocol), serve_stream)
 
     async def publish(self, topic: str, data: bytes) -> None:
-        """Gossip one message."""
-        await self._pubsub.publish(topic, data)
+        """Gossip one message, waiting a little for queues that a burst has filled."""
+        async with self._publishing:
+            with trio.move_on_after(limits.GOSSIP_PACE_S):
+                while not self._pubsub.has_room():  # noqa: ASYNC110 - libp2p has no event for it
+                    await trio.sleep(0.002)
+            await self._pubsub.publish(topic, data)
 
     async def subscribe(self, topic: str) -> None:
         """Start hearing `topic`."""

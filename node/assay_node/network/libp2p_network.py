@@ -5,7 +5,7 @@ import logging
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from assay_node.network import limits, wire
@@ -96,8 +96,7 @@ class Libp2pNetwork:
             stream.abort()
         self._owner.cancel()
         try:
-            with suppress(asyncio.CancelledError):
-                await self._owner
+            await asyncio.wait({self._owner})
         finally:
             await self._crossing.stop()
         self._finish_subscriptions()

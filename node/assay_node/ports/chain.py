@@ -140,6 +140,10 @@ class ChainReader(Protocol):
 class SettlementChain(ChainReader, Protocol):
     """What a scheduler writes. One instance owns one wallet's nonces."""
 
+    def receipts_fitting(self, receipts: Sequence[Receipt]) -> int:
+        """Return how many of the first receipts fit one transaction."""
+        ...
+
     async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
         """Sign `Market.settle(receipts)` without sending it."""
         ...

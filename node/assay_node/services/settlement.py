@@ -57,7 +57,7 @@ class Settlement:
         while True:
             try:
                 busy = await self._step()
-            except ChainUnavailable as error:
+            except ChainError as error:  # the endpoint is away, or refuses for now
                 logger.warning("settling waits: %s", error)
                 busy = True
                 await asyncio.sleep(self.policy.resend_s)
@@ -99,8 +99,10 @@ class Settlement:
         return True
 
     async def _send_batch(self, jobs: Sequence[JobRecord]) -> None:
-        prepared = await self.chain.prepare_settle([receipt_of(job) for job in jobs])
-        record = await self._keep(prepared, SETTLE, tuple(job.job for job in jobs))
+        receipts = [receipt_of(job) for job in jobs]
+        fitting = self.chain.receipts_fitting(receipts)
+        prepared = await self.chain.prepare_settle(receipts[:fitting])
+        record = await self._keep(prepared, SETTLE, tuple(job.job for job in jobs[:fitting]))
         if record is not None:
             await self._send(record)
 

@@ -8,7 +8,6 @@ the dataclasses that each part takes. `docs/settings.md` is generated from `sect
 
 from assay_node.settings.places import assay_home, default_config_path
 from assay_node.settings.sections import (
-    ApiSettings,
     ArtifactsSettings,
     ChainSettings,
     NetworkSettings,
@@ -21,7 +20,6 @@ from assay_node.settings.sections import (
 from assay_node.settings.sources import load_settings
 
 __all__ = [
-    "ApiSettings",
     "ArtifactsSettings",
     "ChainSettings",
     "NetworkSettings",

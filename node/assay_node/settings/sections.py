@@ -148,10 +148,6 @@ class SchedulerSettings(_Section):
     reveal_timeout_s: Interval = Field(
         default=15.0, description="How long a provider may take to reveal after the commit set."
     )
-    resend_s: Interval = Field(
-        default=2.0,
-        description="How long an unanswered message or transaction waits before it is sent again.",
-    )
     settle_batch_max: int = Field(
         default=50, ge=1, le=150, description="Receipts settled in one transaction."
     )
@@ -232,14 +228,6 @@ class ProviderSettings(_Section):
     )
 
 
-class ApiSettings(_Section):
-    """The HTTP API of a scheduler."""
-
-    page_rows_max: int = Field(
-        default=200, ge=1, le=10_000, description="Rows in one page of a listing."
-    )
-
-
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -265,7 +253,6 @@ class Settings(BaseSettings):
     requester: RequesterSettings = Field(default_factory=RequesterSettings)
     scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
     provider: ProviderSettings = Field(default_factory=ProviderSettings)
-    api: ApiSettings = Field(default_factory=ApiSettings)
 
     @classmethod
     def settings_customise_sources(

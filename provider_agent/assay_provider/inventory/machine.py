@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay_provider.inventory.hardware_class import cpu_class_name
+from assay_node.protocol.hardware_class import cpu_class_name
 
 _MODEL_KEYS: Final = ("model name", "Model", "Hardware", "CPU implementer")
 """Keys of /proc/cpuinfo that name the processor, best first: x86, then what ARM boards have."""

@@ -20,6 +20,7 @@ from assay_node.ports import ArtifactLimits
 from assay_node.protocol import cid as cids
 from assay_node.protocol.errors import LocalError, MalformedMessage, Refused, RemoteError
 from assay_node.protocol.ids import Cid
+from tests.fakes.network import FakeStream
 from tests.integration.artifacts.conftest import OpenPeer
 from tests.integration.artifacts.peers import Peer
 from tests.integration.artifacts.trees import (
@@ -341,17 +342,19 @@ async def test_an_idle_stream_is_closed(open_peer: OpenPeer) -> None:
     assert await stream.receive() is None
 
 
-async def test_a_stream_whose_peer_is_lost_leaves_no_task_behind(open_peer: OpenPeer) -> None:
-    server, peer = await open_peer("server"), await open_peer("peer")
+async def test_a_cancelled_handler_leaves_no_task_behind(open_peer: OpenPeer) -> None:
+    server = await open_peer("server")
+    ours, theirs = FakeStream(server.peer_id), FakeStream(server.peer_id)
+    ours.other, theirs.other = theirs, ours
     before = asyncio.all_tasks()
-    await peer.network.open_stream(server.peer_id, PROTOCOL)
+    handler = asyncio.ensure_future(server.network._stream_handlers[PROTOCOL](theirs))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    serving = asyncio.all_tasks() - before
-    assert len(serving) == 2  # the network's, and the store's inside it
-    server.network._hub.sever(server.network, peer.network)
-    await asyncio.wait(serving, timeout=5)
-    assert all(task.done() for task in serving)
+    assert len(asyncio.all_tasks() - before) == 2  # the handler, and the store's task inside it
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_closed_store_ends_its_streams(

@@ -364,7 +364,20 @@ async def test_gossip_reaches_everybody_and_names_its_author(open_peer: OpenPeer
     assert message == GossipMessage(topic="adverts", source=one.peer_id, data=b"gpu for hire")
     assert (await next_message(second)).data == b"gpu for hire"
     assert (await next_message(heard[middle.peer_id])).source == one.peer_id
-    await published(other, heard[one.peer_id], b"mine too")  # the first it hears: not its own
+    await published(one, heard[other.peer_id], b"once more")  # by now all have joined
+    message = await published(other, heard[one.peer_id], b"mine too")
+    assert message.data == b"mine too"  # the first thing it hears: its own words it does not
+
+
+async def test_a_burst_of_gossip_is_not_dropped(alice: Network, bob: Network) -> None:
+    subscription = bob.subscribe("adverts")
+    await published(alice, subscription, b"begin")
+    burst = [str(number).encode() for number in range(150)]
+    await asyncio.gather(*(alice.publish("adverts", data) for data in burst))
+    heard: set[bytes] = set()
+    async with asyncio.timeout(20):
+        while not heard >= set(burst):
+            heard.add((await anext(subscription)).data)
 
 
 async def published(

@@ -290,7 +290,7 @@ async def test_announced_addresses_replace_the_others() -> None:
 async def test_nothing_of_libp2p_reaches_the_terminal(start_peer: StartPeer) -> None:
     peer = await start_peer(new_peer_key())
     code = (
-        "import asyncio, sys\n"
+        "import asyncio, logging, sys\n"
         "from assay_node.network import NetworkSettings, new_peer_key, open_network\n"
         "async def main():\n"
         "    async with open_network(NetworkSettings(), new_peer_key()) as network:\n"
@@ -301,6 +301,7 @@ async def test_nothing_of_libp2p_reaches_the_terminal(start_peer: StartPeer) -> 
         "            except Exception as error:\n"
         "                print(repr(error))\n"
         "asyncio.run(main())\n"
+        "print(logging.getLogger().handlers)\n"
     )
     nobody = f"/ip4/127.0.0.1/tcp/1/p2p/{peer.peer_id}"
     somebody_else = peer.address.replace(peer.peer_id, peer_id_of(new_peer_key()))
@@ -310,6 +311,7 @@ async def test_nothing_of_libp2p_reaches_the_terminal(start_peer: StartPeer) -> 
     )  # fmt: skip
     out, err = await child.communicate()
     assert out.decode().count("RemoteError") == 3
+    assert out.decode().splitlines()[-1] == "[]"  # libp2p must not set up logging for us
     assert err == b""
 
 

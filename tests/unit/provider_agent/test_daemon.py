@@ -315,8 +315,9 @@ async def test_a_later_round_gets_a_fresh_commitment(world: World) -> None:
         assert again.tag == tag(job, 1, cids.to_digest(again.output))
         with pytest.raises(Refused, match="round 0"):
             await world.scheduler.reveal(world.commit_set(first))
-        answer = await world.scheduler.lease(signed, round_number=0)
-        assert not answer.accepted
+        for over in (0, 2**32, 2**64 - 1):
+            assert not (await world.scheduler.lease(signed, round_number=over)).accepted
+        assert (await world.stored(job)).round_number == 1
 
 
 async def test_a_later_round_while_running_changes_the_round_only(world: World) -> None:
@@ -425,7 +426,19 @@ async def test_a_sandbox_below_the_advertised_tier_serves_nothing(world: World) 
             pass
 
 
+async def test_every_commitment_has_a_salt_of_its_own(world: World) -> None:
+    async with world.daemon():
+        await introduced(world)
+        salts = set()
+        for count in (1, 2):
+            await world.scheduler.lease(world.signed_order())
+            commit = await world.scheduler.committed(count)
+            salts.add((await world.scheduler.reveal(world.commit_set(commit))).salt)
+        assert len(salts) == 2
+        assert Digest(bytes(32)) not in salts
+
+
 async def test_a_malformed_scheduler_address_ends_the_daemon_with_one_error(world: World) -> None:
-    with pytest.raises(LocalError, match="does not end in"):
+    with pytest.raises(LocalError, match=r"check provider\.schedulers"):
         async with world.daemon(schedulers=("/ip4/127.0.0.1",)) as daemon:
             await asyncio.wait({daemon.task})

@@ -70,6 +70,8 @@ async def test_each_wrong_set_is_refused_and_nothing_is_signed(world: World) -> 
         wrong["at most 3"] = dataclasses.replace(good, entries=beyond)
         below = entries(commit, ("other", -1, OTHER), ("own", 1, None))
         wrong["from 0"] = dataclasses.replace(good, entries=below)
+        short = entries(commit, ("other", 0, Digest(b"\x09" * 31)), ("own", 1, None))
+        wrong["32 bytes"] = dataclasses.replace(good, entries=short)
         for reason, bad in wrong.items():
             with pytest.raises(Refused, match=reason):
                 await world.scheduler.reveal(bad)

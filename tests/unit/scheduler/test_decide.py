@@ -136,6 +136,13 @@ def test_an_operator_is_used_once_per_job(state):
         assert decision.placed == 3
 
 
+def test_an_active_replica_outweighs_an_ended_one_in_whatever_order_they_come():
+    both = (lease(A, 0, LeaseState.ACCEPTED), lease(A, 3, LeaseState.LOST))
+    plans = [plan_of([job(leases=leases)], [provider(A)]) for leases in (both, both[::-1])]
+    assert plans[0] == plans[1]
+    assert verdict_on(plans[0].decisions[0], A).reasons[0][1].startswith("already has a replica")
+
+
 def test_a_job_with_all_its_replicas_wants_nothing():
     full = tuple(lease(p, t, LeaseState.COMMITTED) for t, p in enumerate((A, B, C)))
     decision = decision_of(job(leases=full), [provider(p) for p in (A, B, C, D)])

@@ -1,15 +1,18 @@
 """Nonces, fees and the encoding of transactions, against a node made of a dictionary."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import rlp
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 
 from assay_node.chain import transactions
 from assay_node.chain.contracts import Call
 from assay_node.chain.rpc import RpcRefusal
-from assay_node.chain.transactions import GAS_MAX, TransactionSigner
+from assay_node.chain.transactions import GAS_MAX, TRANSACTION_BYTES_MAX, TransactionSigner
+from assay_node.ports.chain import PreparedTransaction
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
 from tests.fixtures.receipts import key
@@ -26,11 +29,16 @@ class FakeNode:
         self.gas = 100_000
         self.sent: list[str] = []
         self.refusal: RpcRefusal | None = None
+        self.trial_refusal: RpcRefusal | None = None
 
     async def read(self, method: str, *params: Any) -> Any:
         match method:
             case "eth_getTransactionCount":
                 return hex(self.pool_count)
+            case "eth_call":
+                if self.trial_refusal is not None:
+                    raise self.trial_refusal
+                return "0x"
             case "eth_estimateGas":
                 return hex(self.gas)
             case "eth_getBlockByNumber":
@@ -63,7 +71,8 @@ async def test_a_transaction_is_byte_for_byte_what_eth_account_makes_of_it(
     theirs = Account.sign_transaction(
         {
             "type": 2, "chainId": 31_337, "nonce": 5, "to": to_checksum_address(CALL.to),
-            "value": 0, "data": CALL.data, "gas": 125_000, "maxPriorityFeePerGas": GWEI, "maxFeePerGas": 7 * GWEI,
+            "value": 0, "data": CALL.data, "gas": 125_000,
+            "maxPriorityFeePerGas": GWEI, "maxFeePerGas": 7 * GWEI,
         },
         (1).to_bytes(32, "big"),
     )  # fmt: skip
@@ -88,19 +97,36 @@ async def test_a_lapsed_reservation_is_given_out_again(
     assert [(await signer.prepare(CALL)).nonce for _ in range(2)] == [5, 5]
 
 
-async def test_the_gas_limit_is_the_larger_of_bound_and_estimate_and_never_above_the_chains(
+async def test_the_gas_limit_is_the_callers_bound_while_a_trial_run_agrees(
     signer: TransactionSigner, node: FakeNode
 ) -> None:
-    assert len({(await signer.prepare(CALL, gas_min=n)).raw for n in (0, 400_000)}) == 2
+    assert _gas(await signer.prepare(CALL)) == 125_000
+    assert _gas(await signer.prepare(CALL, gas_bound=90_000)) == 90_000
+    node.trial_refusal = RpcRefusal("out of gas")
+    assert _gas(await signer.prepare(CALL, gas_bound=90_000)) == 125_000
+    assert _gas(await signer.prepare(CALL, gas_bound=400_000)) == 400_000
+
+
+async def test_no_transaction_asks_for_more_gas_or_bytes_than_a_chain_takes(
+    signer: TransactionSigner, node: FakeNode
+) -> None:
     with pytest.raises(ChainError, match="do less at a time"):
-        await signer.prepare(CALL, gas_min=GAS_MAX + 1)
+        await signer.prepare(CALL, gas_bound=GAS_MAX + 1)
+    with pytest.raises(ChainError, match="do less at a time"):
+        await signer.prepare(replace(CALL, data=bytes(TRANSACTION_BYTES_MAX)))
     node.gas = GAS_MAX
     with pytest.raises(ChainError, match="do less at a time"):
         await signer.prepare(CALL)
 
 
 @pytest.mark.parametrize(
-    "message", ["already known", "transaction already imported", "nonce too low: next 9, tx 5"]
+    "message",
+    [
+        "already known",
+        "transaction already imported",
+        "nonce too low: next 9, tx 5",
+        "replacement transaction underpriced",
+    ],
 )
 async def test_what_the_node_has_seen_before_is_sent(
     signer: TransactionSigner, node: FakeNode, message: str
@@ -140,3 +166,8 @@ async def test_memory_of_sent_transactions_is_bounded(
     for _ in range(5):
         await signer.prepare(CALL)
     assert len(signer._nonces) == 2
+
+
+def _gas(transaction: PreparedTransaction) -> int:
+    gas = rlp.decode(transaction.raw[1:])[4]  # EIP-1559: chain, nonce, tip, fee, gas, ...
+    return int.from_bytes(gas, "big")

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from assay_node.protocol.errors import LocalError
-from assay_provider.inventory.hardware_class import cpu_class_name, hardware_class_digest
+from assay_node.protocol.hardware_class import cpu_class_name, hardware_class_digest
 
 
 def test_a_digest_is_the_hash_of_the_name_and_stays_what_it_is() -> None:

@@ -1,0 +1,125 @@
+"""Jobs that end as they should: settled with the right money, or with a reason."""
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import LIARS_CLASS
+from tests.e2e.following import ended, kinds, paid, submit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HELLO = """
+    from pathlib import Path
+    Path("/output/hello.txt").write_text("hello\\n")
+"""
+
+
+async def balance(market, home):
+    return await market.run_json("wallet", "balance", home=home)
+
+
+async def test_a_job_is_run_by_three_settled_and_its_result_verified(
+    market, requester, job, tmp_path
+):
+    before = await balance(market, requester)
+    (id_,) = await submit(market, requester, job(HELLO))
+    document = await ended(market, id_)
+    assert (document["state"], document["verdict"]) == ("settled", "ok")
+    for kind in ("admitted", "drawn", "placed", "accepted", "committed", "commit_set", "revealed",
+                 "receipt", "settled"):  # fmt: skip
+        assert kind in kinds(document)
+    replicas = document["replica_records"]
+    assert len({r["operator"] for r in replicas}) == 3
+    expected = {
+        r["operator"]: r["rate_microusd"] * document["settlement"]["seconds"] for r in replicas
+    }
+    assert paid(document) == expected
+    cost = document["settlement"]["cost_microusd"]
+    assert cost == sum(expected.values()) + document["fee_microusd"]
+    after = await balance(market, requester)
+    assert before["budget_microusd"] - after["budget_microusd"] == cost
+    target = tmp_path / "result"
+    result = await market.run_json("result", id_, "-o", str(target), home=requester)
+    assert result["verified"] is True
+    assert (target / "hello.txt").read_text() == "hello\n"
+    assert [path.name for path in target.iterdir()] == ["hello.txt"]
+
+
+async def test_the_same_job_is_listed_followed_and_explained(market, requester, job):
+    (id_,) = await submit(market, requester, job(HELLO, name="listed"), flags=("--wait",))
+    listed = await market.run_json("jobs", home=requester)
+    assert listed["jobs"][0]["job"] == id_
+    assert "settled" in await market.run("status", id_[:12], home=requester)
+    why = await market.run_json("explain", id_[:12], home=requester)
+    assert len(why["decision"]["providers"]) >= 4
+    assert sum(p["chosen"] for p in why["decision"]["providers"]) == 3
+    assert all(p["reasons"] for p in why["decision"]["providers"] if not p["chosen"])
+
+
+async def test_without_a_quorum_the_effort_is_paid_and_the_rest_stays(market, requester, job):
+    before = await balance(market, requester)
+    folder = job(HELLO, name="disputed", hardware_class=LIARS_CLASS)
+    (id_,) = await submit(market, requester, folder)
+    document = await ended(market, id_)
+    assert document["state"] == "no_quorum"
+    assert document["settlement"]["slashed"] == []
+    rates = {r["operator"]: (r["rate_microusd"], r["seconds"]) for r in document["replica_records"]}
+    assert paid(document) == {o: rate * seconds // 4 for o, (rate, seconds) in rates.items()}
+    cost = sum(paid(document).values())
+    assert document["settlement"]["cost_microusd"] == cost
+    after = await balance(market, requester)
+    assert before["budget_microusd"] - after["budget_microusd"] == cost
+    why = await market.run("explain", id_, home=requester)
+    assert "3 different outputs" in why
+    with pytest.raises(Exception, match="no result"):
+        await market.run("result", id_, home=requester)
+
+
+SMALL = {"memory": "256M", "scratch": "16M", "output": "1M"}
+FILL = "with open('{}', 'wb') as f:\n    while True: f.write(bytes(1 << 16))"
+LIMITS = {
+    "out_of_memory": "data = bytearray(400 << 20)",
+    "disk_full": FILL.format("/tmp/full"),
+    "output_too_large": FILL.format("/output/full"),
+    "timeout": "import time; time.sleep(600)",
+}
+
+
+async def test_jobs_that_exceed_a_limit_end_with_its_name_and_honest_runs_are_paid(
+    market, requester, job, tmp_path
+):
+    folders = [
+        job(program, name=verdict.replace("_", "-"), timeout_s=5, resources=SMALL)
+        for verdict, program in LIMITS.items()
+    ]
+    ids = await submit(market, requester, *folders)
+    for verdict, id_ in zip(LIMITS, ids, strict=True):
+        document = await ended(market, id_)
+        assert (document["state"], document["verdict"]) == ("settled", verdict)
+        assert len(paid(document)) == 3
+        target = tmp_path / f"failure-{verdict}"
+        await market.run("result", id_, "-o", str(target), home=requester)
+        assert json.loads((target / "failure.json").read_text())["verdict"] == verdict
+
+
+async def test_a_job_that_fails_by_itself_says_with_what_exit_code(
+    market, requester, job, tmp_path
+):
+    (id_,) = await submit(market, requester, job("raise SystemExit(7)", name="failing"))
+    document = await ended(market, id_)
+    assert (document["state"], document["verdict"]) == ("settled", "error")
+    await market.run("result", id_, "-o", str(tmp_path / "why"), home=requester)
+    assert json.loads((tmp_path / "why" / "failure.json").read_text())["exit_code"] == 7
+
+
+async def test_a_job_nobody_can_run_says_why_and_what_would_help(market, requester, job):
+    folder = job(HELLO, name="too-cheap", max_price="0.0001", expires_in_s=3600)
+    (id_,) = await submit(market, requester, folder)
+    from tests.e2e.following import until
+
+    await until(market, id_, lambda d: "waiting" in kinds(d))
+    why = await market.run_json("explain", id_, home=requester)
+    codes = {r["code"] for p in why["decision"]["providers"] for r in p["reasons"]}
+    assert "price_above_cap" in codes
+    assert why["decision"]["relaxations"]

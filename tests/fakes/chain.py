@@ -1,0 +1,150 @@
+"""An in-memory `ports.SettlementChain`: settles at once, by the same tally as the contract."""
+
+from collections.abc import Sequence
+
+from assay_node.ports import (
+    Account,
+    Head,
+    Paid,
+    PreparedTransaction,
+    Settlement,
+    SkippedReceipt,
+    Slashed,
+    TransactionOutcome,
+)
+from assay_node.protocol.errors import ChainUnavailable
+from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.order import job_id
+from assay_node.protocol.receipt import EFFORT_BPS, Receipt, tally
+from assay_node.protocol.typed_data import Domain
+
+MARKET = Address("0x" + "ee" * 20)
+
+
+class FakeSettlementChain:
+    """One chain, one market, no blocks to wait for."""
+
+    def __init__(self, operators: Sequence[Address], signers: dict[Address, Address]) -> None:
+        self.chain_id = 31337
+        self.market = MARKET
+        self.block = 100
+        self.timestamp = 0
+        self.away = False
+        self.operators = operators
+        self.signers = signers
+        self.budgets: dict[Address, int] = {}
+        self.settled: dict[Digest, Settlement] = {}
+        self.sent: list[Digest] = []
+        self._prepared: dict[Digest, tuple[Receipt, ...]] = {}
+        self._outcomes: dict[Digest, TransactionOutcome] = {}
+        self._nonce = 0
+
+    async def head(self) -> Head:
+        self._answer()
+        return Head(number=self.block, timestamp=self.timestamp)
+
+    async def block_hash(self, number: int) -> Digest | None:
+        return Digest(number.to_bytes(32)) if number <= self.block else None
+
+    async def account(self, address: Address) -> Account:
+        self._answer()
+        return Account(free_microusd=0, stake_microusd=500_000_000, wins=0, faults=0)
+
+    async def budget(self, requester: Address, scheduler: Address) -> int:
+        return self.budgets.get(requester, 0)
+
+    async def signer_of(self, operator: Address) -> Address | None:
+        return self.signers.get(operator)
+
+    async def nonce_used(self, requester: Address, nonce: int) -> bool:
+        return False
+
+    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
+        return self.settled.get(job_id)
+
+    async def draw(
+        self, hardware_class: Digest, seed_block: int, job_id: Digest, *, max_ticket: int
+    ) -> tuple[Address | None, ...]:
+        self._answer()
+        count = len(self.operators)
+        return tuple(self.operators[t % count] for t in range(max_ticket + 1))
+
+    def receipts_fitting(self, receipts: Sequence[Receipt]) -> int:
+        return len(receipts)
+
+    async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
+        self._answer()
+        self._nonce += 1
+        hash_ = Digest(self._nonce.to_bytes(32))
+        self._prepared[hash_] = tuple(receipts)
+        return PreparedTransaction(hash=hash_, raw=b"raw", nonce=self._nonce)
+
+    async def prepare_keep_seed(
+        self, hardware_class: Digest, seed_block: int
+    ) -> PreparedTransaction:
+        self._nonce += 1
+        return PreparedTransaction(
+            hash=Digest(self._nonce.to_bytes(32)), raw=b"seed", nonce=self._nonce
+        )
+
+    async def send(self, transaction: PreparedTransaction) -> None:
+        self._answer()
+        self.sent.append(transaction.hash)
+        if transaction.hash in self._outcomes:
+            return
+        settlements, skipped = [], []
+        for receipt in self._prepared.get(transaction.hash, ()):
+            job = job_id(receipt.signed_order.order, Domain(self.chain_id, self.market))
+            if job in self.settled:
+                skipped.append(SkippedReceipt(job_id=job, reason="the nonce is spent"))
+                continue
+            self.settled[job] = self._settle(job, transaction.hash, receipt)
+            settlements.append(self.settled[job])
+        self._outcomes[transaction.hash] = TransactionOutcome(
+            succeeded=True,
+            block_number=self.block,
+            gas_used=100_000,
+            settlements=tuple(settlements),
+            skipped=tuple(skipped),
+        )
+
+    async def outcome(self, transaction_hash: Digest) -> TransactionOutcome | None:
+        self._answer()
+        return self._outcomes.get(transaction_hash)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise ChainUnavailable("the chain is away")
+
+    def _settle(self, job: Digest, transaction: Digest, receipt: Receipt) -> Settlement:
+        order, replicas = receipt.signed_order.order, receipt.replicas
+        votes = [(r.tag, r.seconds) for r in replicas]
+        result = tally(votes, quorum=order.quorum, max_seconds=order.max_seconds)
+        paid, slashed = [], []
+        for number, r in enumerate(replicas):
+            if not result.agreed:
+                effort = r.rate_microusd * min(r.seconds, order.max_seconds) * EFFORT_BPS // 10_000
+                paid.append(Paid(operator=r.operator, amount_microusd=effort))
+            elif number in result.winners:
+                amount = r.rate_microusd * result.seconds
+                paid.append(Paid(operator=r.operator, amount_microusd=amount))
+            else:
+                loss = Slashed(
+                    operator=r.operator, amount_microusd=order.bond_microusd, reason="minority"
+                )
+                slashed.append(loss)
+        fee = order.fee_microusd if result.agreed else 0
+        return Settlement(
+            job_id=job,
+            transaction=transaction,
+            block_number=self.block,
+            agreed=result.agreed,
+            winning_tag=replicas[result.winners[0]].tag if result.agreed else None,
+            seconds=result.seconds,
+            paid=tuple(paid),
+            slashed=tuple(slashed),
+            fee_microusd=fee,
+            cost_microusd=fee + sum(p.amount_microusd for p in paid),
+            gas_used=100_000,
+            receipts_in_batch=1,
+        )

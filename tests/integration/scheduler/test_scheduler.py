@@ -1,0 +1,398 @@
+"""The whole scheduler on a real SQLite file, with scripted providers and a chain in memory."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from assay_node.artifacts import ArtifactSettings, open_artifacts
+from assay_node.keys import create_key
+from assay_node.ports import JobRecord
+from assay_node.protocol import cid as cids
+from assay_node.protocol import codec, job_spec
+from assay_node.protocol.errors import AssayError
+from assay_node.protocol.hardware_class import hardware_class_digest
+from assay_node.protocol.ids import Digest
+from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
+from assay_node.protocol.messages import SUBMIT, Submit
+from assay_node.protocol.order import SignedOrder, job_id
+from assay_node.protocol.typed_data import Domain
+from assay_node.services.lifecycle import Timing
+from assay_node.services.policy import Policy
+from assay_node.services.scheduler import Scheduler, SchedulerParts
+from assay_node.store.database import open_database
+from assay_node.store.scheduler_jobs import SchedulerJobs
+from tests.builders.jobs import operator
+from tests.builders.messages import a_cid, a_spec, an_order
+from tests.fakes.chain import FakeSettlementChain
+from tests.fakes.network import FakeHub, FakeNetwork
+from tests.integration.scheduler.scripted import ScriptedProvider
+
+CLASS = hardware_class_digest("cpu-test")
+POLICY = Policy(
+    fee_microusd=1000,
+    seconds_max=3600,
+    input_bytes_max=1 << 30,
+    seed_blocks_ahead_max=64,
+    expiry_s_max=7200,
+    heartbeat_s=60,
+    fetch_timeout_s=5,
+    settle_wait_s=0,
+    settle_batch_max=10,
+    resend_s=0.05,
+    keep_seed_after_blocks=8000,
+    poll_interval_s=0.01,
+    reveal_timeout_s=2,
+    timing=Timing(lease_grace_s=0.2, offer_timeout_s=2, settle_margin_s=10),
+)
+
+
+class Clock:
+    def now(self) -> float:
+        return time.time()
+
+
+@dataclass
+class World:
+    hub: FakeHub
+    chain: FakeSettlementChain
+    store: SchedulerJobs
+    providers: list[ScriptedProvider]
+    requester: FakeNetwork
+    scheduler: FakeNetwork
+    wallet: object
+    artifacts: object
+    domain: Domain
+
+    async def submit(self, **changes) -> Digest:
+        inputs = self.artifacts["requester"]
+        cid = await inputs.add_bytes(b"some input", codec=cids.RAW)
+        spec_cid, block = job_spec.encode(a_spec(inputs=cid))
+        await inputs.add_bytes(block, codec=cids.DAG_CBOR)
+        order = an_order(
+            requester=self.wallet.address,
+            scheduler=self.scheduler_wallet,
+            hardware_class=CLASS,
+            spec=cids.to_digest(spec_cid),
+            seed_block=self.chain.block + 1,
+            expiry=int(time.time()) + 600,
+            **changes,
+        )
+        job = job_id(order, self.domain)
+        signed = SignedOrder(order=order, signature=self.wallet.sign_digest(job))
+        data = codec.encode(Submit(signed_order=signed))
+        await self.requester.request(self.scheduler.peer_id, SUBMIT, data, timeout_s=5)
+        self.chain.block += 2
+        return job
+
+    async def until(self, job: Digest, condition) -> JobRecord:
+        async with asyncio.timeout(20):
+            while True:
+                record = await self.store.job(job)
+                if condition(record):
+                    return record
+                await asyncio.sleep(0.01)
+
+    async def commit_all(self, job: Digest, round_number: int = 0, count: int = 3) -> None:
+        """Let every provider with an accepted lease of this round commit."""
+
+        def accepted(record):
+            return [
+                lease
+                for lease in record.leases
+                if lease.state is LeaseState.ACCEPTED and lease.round_number == round_number
+            ]
+
+        record = await self.until(job, lambda r: len(accepted(r)) == count)
+        for lease in accepted(record):
+            provider = next(p for p in self.providers if p.operator == lease.operator)
+            await provider.commit(provider.leases[-1])
+
+    async def ended(self, job: Digest) -> JobRecord:
+        return await self.until(job, lambda r: r.state in JOB_ENDS)
+
+
+@contextlib.asynccontextmanager
+async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIterator[World]:
+    hub = FakeHub()
+    operators = [operator(n) for n in range(1, count + 1)]
+    signers = {o: create_key() for o in operators}
+    chain = FakeSettlementChain(operators, {o: key.address for o, key in signers.items()})
+    chain.timestamp = int(time.time())
+    wallet, scheduler_wallet = create_key(), create_key()
+    chain.budgets[wallet.address] = 1 << 40
+    domain = Domain(chain.chain_id, chain.market)
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        scheduler_net = await enter(FakeNetwork(hub))
+        requester_net = await enter(FakeNetwork(hub))
+        settings = {
+            name: ArtifactSettings(root=tmp_path / name, quota_bytes=1 << 24)
+            for name in ("scheduler", "requester")
+        }
+        artifacts = {
+            "scheduler": await enter(open_artifacts(settings["scheduler"], scheduler_net)),
+            "requester": await enter(open_artifacts(settings["requester"], requester_net)),
+        }
+        url = f"sqlite:///{tmp_path}/{database}.sqlite"
+        opened = await enter(open_database(url, role="scheduler"))
+        store = SchedulerJobs(opened)
+        scheduler = Scheduler(
+            SchedulerParts(
+                address=scheduler_wallet.address,
+                network=scheduler_net,
+                artifacts=artifacts["scheduler"],
+                chain=chain,
+                store=store,
+                clock=Clock(),
+                policy=POLICY,
+            )
+        )
+        running = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        providers = []
+        for o in operators:
+            network = await enter(FakeNetwork(hub))
+            provider = ScriptedProvider(network, domain, CLASS, o, signer=signers[o])
+            await provider.join(scheduler_net.addresses[0])
+            providers.append(provider)
+        await requester_net.connect(scheduler_net.addresses[0])
+        world = World(
+            hub, chain, store, providers, requester_net, scheduler_net, wallet, artifacts, domain
+        )
+        world.scheduler_wallet = scheduler_wallet.address
+        world.queries = scheduler.queries
+        try:
+            yield world
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+async def test_three_agree_and_are_paid(world):
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert {p.operator: p.amount_microusd for p in record.settlement.paid} == {
+        operator(n): 300 for n in (1, 2, 3)
+    }
+    assert record.output == a_cid(1)
+    await _until(lambda: all(world.providers[n].released == ["settled"] for n in range(3)))
+
+
+async def test_a_liar_is_slashed(world):
+    world.providers[1].output = a_cid(9)
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert [s.operator for s in record.settlement.slashed] == [operator(2)]
+    assert len(record.settlement.paid) == 2
+
+
+async def test_who_refuses_is_passed_over_with_its_reason(world):
+    world.providers[0].refuses = "not today"
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.ended(job)
+    refused = record.leases[0]
+    assert (refused.state, refused.reason) == (LeaseState.REFUSED, "not today")
+    assert [lease.ticket for lease in record.leases] == [0, 1, 2, 3]
+
+
+async def test_who_withholds_its_reveal_is_replaced_and_the_others_commit_anew(world):
+    world.providers[2].silent = True
+    job = await world.submit(reveal_window_s=1)
+    await world.commit_all(job)
+    await world.commit_all(job, round_number=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert record.round_number == 1
+    silent = record.leases[2]
+    assert silent.state is LeaseState.LOST
+    assert "did not reveal" in silent.reason
+    assert {p.operator for p in record.settlement.paid} == {operator(n) for n in (1, 2, 4)}
+    assert record.settlement.slashed == ()
+
+
+async def test_who_ends_at_a_limit_is_replaced_while_others_finish(world):
+    world.providers[0].at_limit = True
+    job = await world.submit()
+    await world.commit_all(job)
+    await world.commit_all(job, count=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert record.leases[0].state is LeaseState.REPLACED
+    assert record.settlement.slashed == ()
+
+
+async def test_when_all_end_at_a_limit_that_is_the_outcome(world):
+    for provider in world.providers:
+        provider.at_limit = True
+    job = await world.submit()
+    await world.commit_all(job)
+    assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_a_forged_commitment_is_refused_and_the_lease_waits(world):
+    world.providers[0].forges = True
+    job = await world.submit()
+    await world.commit_all(job)
+    (why,) = world.providers[0].commit_refusals
+    assert "not signed" in why
+    world.providers[0].forges = False
+    await world.providers[0].commit(world.providers[0].leases[-1])
+    assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_an_answer_cannot_be_changed_after_committing(world):
+    job = await world.submit()
+    record = await world.until(
+        job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+    )
+    provider = next(p for p in world.providers if p.operator == record.leases[0].operator)
+    await provider.commit(provider.leases[-1])
+    await provider.commit(provider.leases[-1])  # the same again is heard as once
+    assert provider.commit_refusals == []
+    provider.output = a_cid(5)
+    await provider.commit(provider.leases[-1])
+    assert "another answer" in provider.commit_refusals[0]
+
+
+async def test_who_goes_away_before_committing_is_replaced(world):
+    job = await world.submit()
+    await world.until(
+        job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+    )
+    world.hub.sever(world.providers[0].network, world.scheduler)
+    await world.until(job, lambda r: any(lease.state is LeaseState.LOST for lease in r.leases))
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert operator(1) not in {p.operator for p in record.settlement.paid}
+
+
+async def test_with_too_few_operators_the_job_fails_with_the_reason(tmp_path):
+    async with open_world(tmp_path, count=2) as world:
+        job = await world.submit()
+        record = await world.ended(job)
+        assert record.state is JobState.FAILED
+        assert "operators" in record.reason
+
+
+async def test_a_chain_that_goes_away_delays_and_loses_nothing(world):
+    job = await world.submit()
+    await world.until(
+        job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+    )
+    world.chain.away = True
+    await world.commit_all(job)
+    await world.until(job, lambda r: r.state is JobState.SETTLING)
+    await asyncio.sleep(0.1)
+    world.chain.away = False
+    assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_jobs_that_end_together_share_a_transaction(world):
+    jobs = [await world.submit(nonce=bytes([n]) * 32) for n in range(3)]
+    world.chain.away = False
+    for job in jobs:
+        await world.until(
+            job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+        )
+    world.chain.away = True  # receipts pile up while the chain is away
+    for provider in world.providers:
+        for lease in provider.leases:
+            await provider.commit(lease)
+    for job in jobs:
+        await world.until(job, lambda r: r.state is JobState.SETTLING)
+    world.chain.away = False
+    records = [await world.ended(job) for job in jobs]
+    assert len({record.transaction for record in records}) == 1
+
+
+async def test_a_receipt_settled_by_somebody_else_is_found(world):
+    job = await world.submit()
+    record = await world.until(
+        job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+    )
+    world.chain.away = True
+    await world.commit_all(job)
+    record = await world.until(job, lambda r: r.state is JobState.SETTLING)
+    from assay_node.services.settlement import receipt_of
+
+    theirs = Digest(b"\x77" * 32)
+    world.chain.settled[job] = world.chain._settle(job, theirs, receipt_of(record))
+    world.chain.away = False
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert record.settlement.transaction == theirs
+
+
+async def test_a_restart_goes_on_from_the_database(tmp_path):
+    async with open_world(tmp_path) as world:
+        job = await world.submit()
+        before = await world.until(
+            job, lambda r: sum(lease.state is LeaseState.ACCEPTED for lease in r.leases) == 3
+        )
+    async with open_database(f"sqlite:///{tmp_path}/one.sqlite", role="scheduler") as database:
+        after = await SchedulerJobs(database).job(job)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"expires_at": int(time.time()) - 1, "issued_at": int(time.time()) - 100}, "in force"),
+        ({"operator": operator(99)}, "chain does not name"),
+        ({"generation": 0}, "newer offer"),
+    ],
+)
+async def test_a_bad_offer_is_refused(world, changes, text):
+    with pytest.raises(AssayError, match=text):
+        await world.providers[0].hello(**changes)
+
+
+async def test_an_offer_in_anothers_name_is_refused(world):
+    first, second = world.providers[:2]
+    with pytest.raises(AssayError, match="another peer"):
+        await first.hello(peer_id=second.network.peer_id)
+
+
+async def test_answers_are_hidden_until_all_have_revealed(world):
+    world.providers[2].silent = True
+    job = await world.submit(reveal_window_s=5)
+    await world.commit_all(job)
+    await world.until(
+        job, lambda r: sum(lease.state is LeaseState.REVEALED for lease in r.leases) == 2
+    )
+    document = await world.queries.job(job)
+    assert all(r["output"] is None for r in document["replica_records"])
+    assert "to reveal" in (await world.queries.explain(job))["why"]
+    with pytest.raises(AssayError, match="no result yet"):
+        await world.queries.result(job)
+
+
+async def test_two_orders_cannot_promise_the_same_budget(world):
+    one = an_order().max_cost_microusd
+    world.chain.budgets[world.wallet.address] = one + one // 2
+    await world.submit()
+    with pytest.raises(AssayError, match="promised"):
+        await world.submit(nonce=b"\x44" * 32)
+
+
+async def _until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - looks at another object
+            await asyncio.sleep(0.01)
