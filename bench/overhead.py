@@ -192,8 +192,8 @@ def _memory_mb(pid: int) -> float:
 def _print_stages(runs: Sequence[Run], together: Sequence[Run]) -> None:
     print(f"  {'stage ends with':<40} {'alone':>8} {'ten at once':>12}   (median, since submit)")
     for kind, label in STAGES:
-        alone = percentile([run.stages[kind] for run in runs], 0.5)
-        ten = percentile([run.stages[kind] for run in together], 0.5)
+        alone = percentile([r.stages[kind] for r in runs if kind in r.stages], 0.5)
+        ten = percentile([r.stages[kind] for r in together if kind in r.stages], 0.5)
         print(f"  {label:<40} {alone:7.2f}s {ten:11.2f}s")
 
 

@@ -1,13 +1,22 @@
 #!/usr/bin/env python3
-"""Write docs/cli.md from the command line and docs/settings.md from the settings.
+"""Write the pages of docs/ that say what the source says: commands, settings, fields, errors.
 
 With --check it writes nothing and fails when a page is stale.
 """
 
 import argparse
+import builtins
+import collections.abc
+import dataclasses
 import difflib
+import importlib
+import inspect
 import os
+import pkgutil
 import sys
+import types
+import typing
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +49,34 @@ their items there. Money is in micro-USD (1,000,000 are one dollar), sizes are b
 Everything Assay keeps lies below `ASSAY_HOME`, by default `~/.local/share/assay`.
 """
 
+FIELDS_INTRODUCTION: Final = """
+# Fields of everything on the wire
+
+By name; [messages](messages.md) says who sends what to whom, and how it is encoded. A digest is 32
+bytes; an address is 0x and 40 lower-case hexadecimal digits; a CID is version 1, base32, sha2-256.
+A field with a default may not be left out: encodings are complete.
+"""
+
+ERRORS_INTRODUCTION: Final = """
+# Errors and reasons
+
+An error crosses a process boundary as its code and one sentence for a person.
+
+| code | meaning |
+|---|---|
+"""
+
+REASONS_INTRODUCTION: Final = """
+## Why the Market passes a receipt over
+
+`ReceiptSkipped` carries one of these; it costs nobody anything.
+
+| reason | meaning |
+|---|---|
+"""
+
+WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "job_spec")
+
 
 def main() -> int:
     """Write the pages, or compare them with --check."""
@@ -48,12 +85,17 @@ def main() -> int:
     check = parser.parse_args().check
     # texts must not depend on this machine's terminal or home
     os.environ.update(COLUMNS="100", ASSAY_HOME="/home/you/.local/share/assay")
-    pages = {"cli.md": cli_page(), "settings.md": settings_page()}
+    pages = {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "protocol/fields.md": fields_page(),
+        "protocol/errors.md": errors_page(),
+    }
     stale = [name for name, text in pages.items() if not _is_fresh(name, text, show=check)]
     if check:
         return 1 if stale else 0
     for name in stale:
-        DOCS.mkdir(exist_ok=True)
+        (DOCS / name).parent.mkdir(parents=True, exist_ok=True)
         (DOCS / name).write_text(pages[name])
         print(f"wrote docs/{name}")
     return 0
@@ -117,6 +159,66 @@ def _table(entries: Iterable[Any]) -> str:
         for entry in entries
     ]
     return "\n| setting | what it does | allowed | default |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def fields_page() -> str:
+    """Return docs/protocol/fields.md."""
+    parts = [NOTICE, FIELDS_INTRODUCTION]
+    for name in WIRE_MODULES:
+        module = importlib.import_module(f"assay_node.protocol.{name}")
+        parts += [
+            _message(message)
+            for message in vars(module).values()
+            if dataclasses.is_dataclass(message) and message.__module__ == module.__name__
+        ]
+    return "".join(parts)
+
+
+def _message(message: Any) -> str:
+    rows = [f"| `{field.name}` | {_type(field.type)} |\n" for field in dataclasses.fields(message)]
+    table = "\n| field | type |\n|---|---|\n" + "".join(rows) if rows else "\nNo fields.\n"
+    return f"\n## `{message.__name__}`\n\n{_paragraphs(inspect.getdoc(message))}\n{table}"
+
+
+def _type(kind: Any) -> str:
+    match typing.get_origin(kind), typing.get_args(kind):
+        case builtins.tuple, (item, builtins.Ellipsis):
+            return f"list of {_type(item)}"
+        case types.UnionType, (item, types.NoneType):
+            return f"{_type(item)} or null"
+        case collections.abc.Mapping, (key, value):
+            return f"map from {_type(key)} to {_type(value)}"
+    words = {"str": "text", "int": "integer", "bool": "true or false", "bytes": "bytes"}
+    return words.get(kind.__name__, f"`{kind.__name__}`")
+
+
+def errors_page() -> str:
+    """Return docs/protocol/errors.md."""
+    from assay_node.chain.refusals import SKIP_REASONS
+
+    errors = sorted(_all_errors(), key=lambda error: error.code)
+    codes = [f"| `{e.code}` | {' '.join((inspect.getdoc(e) or '').split())} |\n" for e in errors]
+    reasons = [f"| `{name}` | {text} |\n" for name, text in sorted(SKIP_REASONS.items())]
+    return "".join((NOTICE, ERRORS_INTRODUCTION, *codes, REASONS_INTRODUCTION, *reasons))
+
+
+def _all_errors() -> list[Any]:
+    """Return the classes that have a code of their own, from every module."""
+    from assay_node.protocol.errors import AssayError
+
+    with warnings.catch_warnings(action="ignore"):  # those of libraries, at import
+        for name in ("assay_node", "assay_scheduler", "assay_provider"):
+            package = importlib.import_module(name)
+            for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+                if "__main__" not in module.name and ".migrations." not in module.name:
+                    importlib.import_module(module.name)
+    found, pending = [], [AssayError]
+    while pending:
+        error = pending.pop()
+        pending += error.__subclasses__()
+        if "code" in vars(error):
+            found.append(error)
+    return found
 
 
 def _default(text: str) -> str:

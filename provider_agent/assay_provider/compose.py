@@ -20,7 +20,7 @@ from assay_node.ports import OrderSigner
 from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
-from assay_node.protocol.ids import Address, PeerId
+from assay_node.protocol.ids import Address, PeerId, address
 from assay_node.protocol.job_spec import Tier
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import size_to_text
@@ -145,6 +145,8 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         schedulers=settings.schedulers,
         work_directory=settings.home / "work",
         offer_lifetime_s=settings.offer_lifetime_s,
+        requesters_denied=frozenset(address(a) for a in settings.requesters_denied),
+        result_keep_s=settings.result_keep_s,
         allow_weak_isolation=chain_id == LOCAL_CHAIN_ID,
     )
 

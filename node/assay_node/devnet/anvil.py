@@ -31,6 +31,10 @@ START_S_MAX: Final = 30.0
 STOP_S_MAX: Final = 20.0
 """SIGTERM makes Anvil write its whole state first; only then is it killed."""
 
+STATES_ON_DISK_MAX: Final = 16
+"""Anvil writes the state after each old block to disk and never deletes it: 4 GB in 9,000 blocks.
+Nothing of ours reads states that old."""
+
 _POLL_S: Final = 0.05
 _RPC_TIMEOUT_S: Final = 2.0
 _STDERR_BYTES_MAX: Final = 2_000
@@ -73,6 +77,7 @@ class AnvilProcess:
         self._settings = settings or AnvilSettings()
         self._port = self._settings.port
         self._process: asyncio.subprocess.Process | None = None
+        self._swap: tempfile.TemporaryDirectory[str] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,8 +121,11 @@ class AnvilProcess:
     async def stop(self) -> None:
         """Stop the chain after it has written its state. Harmless when it is not running."""
         process, self._process = self._process, None
-        if process is not None:
-            await _terminate(process)
+        try:
+            if process is not None:
+                await _terminate(process)
+        finally:
+            self._remove_swap()
 
     async def kill(self) -> None:
         """Kill the chain outright, as a power cut would: what is not in the state file is lost."""
@@ -125,12 +133,20 @@ class AnvilProcess:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+        self._remove_swap()
+
+    def _remove_swap(self) -> None:
+        swap, self._swap = self._swap, None
+        if swap is not None:
+            swap.cleanup()
 
     async def _launch(self, binary: Path, port: int) -> asyncio.subprocess.Process:
+        self._remove_swap()
+        self._swap = tempfile.TemporaryDirectory(prefix="assay-anvil-", ignore_cleanup_errors=True)
         with tempfile.TemporaryFile() as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(binary)),
-                *self._arguments(port),
+                *self._arguments(port, Path(self._swap.name)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
@@ -138,15 +154,19 @@ class AnvilProcess:
             try:
                 await _wait_until_answering(process, port, stderr)
             except BaseException:
-                await _terminate(process)
+                try:
+                    await _terminate(process)
+                finally:
+                    self._remove_swap()
                 raise
         return process
 
-    def _arguments(self, port: int) -> list[str]:
+    def _arguments(self, port: int, swap: Path) -> list[str]:
         settings = self._settings
         arguments = [
             *("--quiet", "--host", HOST, "--port", str(port), "--chain-id", str(CHAIN_ID)),
             *("--block-time", f"{settings.block_time_s:g}", "--mnemonic", MNEMONIC),
+            *("--cache-path", str(swap), "--max-persisted-states", str(STATES_ON_DISK_MAX)),
             "--enable-tx-gas-limit",  # EIP-7825, which Anvil leaves out unless asked
         ]
         if settings.state is not None:

@@ -91,9 +91,12 @@ class LeaseEvent(StrEnum):
 LEASE_MOVES: Final[Mapping[tuple[LeaseState, LeaseEvent], LeaseState]] = MappingProxyType(
     {
         (LeaseState.OFFERED, LeaseEvent.ACCEPT): LeaseState.ACCEPTED,
+        # a commitment may overtake the note of the acceptance, which it implies
+        (LeaseState.OFFERED, LeaseEvent.COMMIT): LeaseState.COMMITTED,
         (LeaseState.OFFERED, LeaseEvent.REFUSE): LeaseState.REFUSED,
         (LeaseState.OFFERED, LeaseEvent.LOSE): LeaseState.LOST,
         (LeaseState.OFFERED, LeaseEvent.CLOSE): LeaseState.CLOSED,
+        (LeaseState.OFFERED, LeaseEvent.HAND_BACK): LeaseState.HANDED_BACK,
         (LeaseState.ACCEPTED, LeaseEvent.COMMIT): LeaseState.COMMITTED,
         (LeaseState.ACCEPTED, LeaseEvent.HAND_BACK): LeaseState.HANDED_BACK,
         (LeaseState.ACCEPTED, LeaseEvent.LOSE): LeaseState.LOST,
@@ -112,6 +115,9 @@ LEASE_ACTIVE: Final = frozenset(
     {LeaseState.OFFERED, LeaseState.ACCEPTED, LeaseState.COMMITTED, LeaseState.REVEALED}
 )
 """States in which a replica counts towards the job's k."""
+
+LEASE_RUNS: Final = frozenset({LeaseState.OFFERED, LeaseState.ACCEPTED})
+"""States in which a replica holds a slot: once it has committed, its run is over."""
 
 
 def next_job_state(state: JobState, event: JobEvent) -> JobState | None:

@@ -16,7 +16,13 @@ from assay_node.ports import (
 from assay_node.protocol import codec
 from assay_node.protocol.errors import AssayError, MalformedMessage, Refused
 from assay_node.protocol.ids import Address, Digest, PeerId
-from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
+from assay_node.protocol.lease import (
+    LEASE_RUNS,
+    JobEvent,
+    JobState,
+    LeaseEvent,
+    LeaseState,
+)
 from assay_node.protocol.messages import (
     COMMIT_SET,
     LEASE,
@@ -248,7 +254,7 @@ class Leases:
         stored = await self._change(
             commit.job,
             operator,
-            LeaseState.ACCEPTED,
+            lease.state,
             LeaseEvent.COMMIT,
             commit=commit,
             events=(_event("committed", operator, text),),
@@ -261,7 +267,7 @@ class Leases:
         """Take a lease back from its provider."""
         operator = self.membership.operator_of(peer)
         lease = await self._lease(message.job, operator)
-        if lease.state is LeaseState.ACCEPTED:
+        if lease.state in LEASE_RUNS:
             await self._end_lease(message.job, lease, LeaseEvent.HAND_BACK, plain(message.reason))
         return Ack()
 

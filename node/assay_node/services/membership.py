@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,7 @@ from assay_node.ports import (
 from assay_node.protocol import codec
 from assay_node.protocol.errors import AssayError, MalformedMessage, Refused
 from assay_node.protocol.ids import Address, PeerId
-from assay_node.protocol.lease import LEASE_ACTIVE
+from assay_node.protocol.lease import LEASE_ACTIVE, LEASE_RUNS
 from assay_node.protocol.messages import Hello
 from assay_node.protocol.offer import Offer, SignedOffer, open_offer
 from assay_node.protocol.typed_data import Domain
@@ -169,10 +170,11 @@ class Membership:
         Args:
             leases: every lease of every unfinished job, with the bond its order puts at risk.
         """
-        held: dict[Address, list[int]] = {}
+        bonds: dict[Address, int] = defaultdict(int)
+        running: dict[Address, int] = defaultdict(int)
         for lease, bond in leases:
-            if lease.state in LEASE_ACTIVE:
-                held.setdefault(lease.operator, []).append(bond)
+            bonds[lease.operator] += bond if lease.state in LEASE_ACTIVE else 0
+            running[lease.operator] += lease.state in LEASE_RUNS
         away = self.away_s(self._members)
         return tuple(
             ProviderView(
@@ -180,10 +182,8 @@ class Membership:
                 offer=member.offer,
                 connected=operator not in away,
                 last_heard=member.heard_at,
-                slots_free=max(0, member.offer.slots - len(held.get(operator, ()))),
-                stake_free_microusd=max(
-                    0, member.account.stake_microusd - sum(held.get(operator, ()))
-                ),
+                slots_free=max(0, member.offer.slots - running[operator]),
+                stake_free_microusd=max(0, member.account.stake_microusd - bonds[operator]),
                 wins=member.account.wins,
                 faults=member.account.faults,
             )

@@ -11,7 +11,7 @@ from typing import Any, Final
 from assay_node.ports import JobEventRecord, JobRecord, LeaseRecord, SchedulerStore, Settlement
 from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest, to_hex
-from assay_node.protocol.lease import JOB_ENDS, LEASE_ACTIVE, JobState, LeaseState
+from assay_node.protocol.lease import JOB_ENDS, LEASE_ACTIVE, LEASE_RUNS, JobState, LeaseState
 from assay_node.protocol.messages import Result
 from assay_node.services.membership import Membership
 from assay_node.services.settlement import receipt_of
@@ -182,7 +182,7 @@ def _replica_document(lease: LeaseRecord, job: JobRecord) -> Document:
         "ticket": lease.ticket,
         "state": lease.state.value,
         "counts": lease.state in LEASE_ACTIVE or lease.state is LeaseState.CLOSED,
-        "stage": lease.stage if lease.state is LeaseState.ACCEPTED else lease.state.value,
+        "stage": (lease.state in LEASE_RUNS and lease.stage) or lease.state.value,
         "reason": lease.reason,
         "rate_microusd": lease.rate_microusd,
         "seconds": None if shown is None else shown.seconds,

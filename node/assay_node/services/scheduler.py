@@ -7,7 +7,7 @@ it says. Network calls run as tasks of their own, one at a time for each lease.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, assert_never
 
@@ -140,7 +140,9 @@ class Scheduler:
         self._blocks_per_s = BLOCKS_PER_S_ASSUMED
         self._head_wanted = asyncio.Event()
         self._touched: set[Digest] = set()
+        self._waiting: set[Digest] = set()
         self._sweep_due = True
+        self._release_due = asyncio.Event()
         self._wake = asyncio.Event()
         self._news = asyncio.Condition()
         self._busy: set[tuple[Digest, Address]] = set()
@@ -236,12 +238,12 @@ class Scheduler:
 
     async def _commit(self, peer: PeerId, commit: Commit) -> Ack:
         ack = await self._leases.commit(peer, commit)
-        self._touch(commit.job)
+        self._touch(commit.job, *self._waiting)  # a slot is free
         return ack
 
     async def _hand_back(self, peer: PeerId, message: HandBack) -> Ack:
         ack = await self._leases.hand_back(peer, message)
-        self._touch(message.job)
+        self._touch(message.job, *self._waiting)
         return ack
 
     async def _progress(self, peer: PeerId, message: Progress) -> Ack:
@@ -284,13 +286,18 @@ class Scheduler:
         unfinished = await self._parts.store.unfinished_jobs()
         looked_at = [job for job in unfinished if sweep or job.job in touched]
         wanting = [job for job in looked_at if await self._perform_all(job)]
+        self._waiting -= {job.job for job in looked_at}
         if wanting:
             await self.membership.refresh_accounts()
             await self._matching.place(wanting, await self._parts.store.unfinished_jobs())
             placed = [await self._parts.store.job(job.job) for job in wanting]
             for after, before in zip(placed, wanting, strict=True):
-                if after is not None and after.leases != before.leases:
+                if after is None or after.state in JOB_ENDS:
+                    continue
+                if after.leases != before.leases:
                     self._touch(after.job)
+                else:
+                    self._waiting.add(after.job)
 
     async def _perform_all(self, job: JobRecord) -> bool:
         """Perform what the job needs; True when it needs providers."""
@@ -439,22 +446,24 @@ class Scheduler:
                     await self._leases.release(lease)
                 except AssayError as error:
                     logger.info("release of %s waits: %s", lease.operator, error)
-            await asyncio.sleep(SWEEP_S)
+            await _wait(self._release_due, SWEEP_S)
+            self._release_due.clear()
 
     # News
 
-    def _touch(self, job: Digest) -> None:
-        self._touched.add(job)
+    def _touch(self, *jobs: Digest) -> None:
+        self._touched.update(jobs)
         self._wake.set()
 
     def _sweep(self) -> None:
         self._sweep_due = True
         self._wake.set()
 
-    def _settled(self, ended: Any) -> None:
+    def _settled(self, ended: Sequence[JobRecord]) -> None:
         for job in ended:
             logger.info("job %s is %s", to_hex(job.job), job.state.value)
-            self._touch(job.job)
+        self._touch(*(job.job for job in ended), *self._waiting)
+        self._release_due.set()
 
     async def _tell(self) -> None:
         async with self._news:

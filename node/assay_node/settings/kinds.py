@@ -71,6 +71,12 @@ AddressText = Annotated[
     AfterValidator(_address),
     WithJsonSchema({"type": "string", "allowed": "an Ethereum address: 0x and 40 hex digits"}),
 ]
+Addresses = Annotated[
+    tuple[AddressText, ...],
+    NoDecode,
+    BeforeValidator(_split),
+    WithJsonSchema({"type": "array", "allowed": "Ethereum addresses, with commas between"}),
+]
 RpcUrl = Annotated[
     str,
     AfterValidator(_rpc_url),

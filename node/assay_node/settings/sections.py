@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from assay_node.protocol.units import GIB, MIB
 from assay_node.settings.kinds import (
+    Addresses,
     AddressText,
     Bytes,
     DatabaseUrl,
@@ -221,6 +222,12 @@ class ProviderSettings(_Section):
     )
     offer_lifetime_s: int = Field(
         default=60, ge=5, le=3600, description="How long an offer stands before it is renewed."
+    )
+    result_keep_s: Seconds = Field(
+        default=86_400, description="How long the output of a paid run is kept to be fetched."
+    )
+    requesters_denied: Addresses = Field(
+        default=(), description="Wallets whose jobs are refused, with commas between."
     )
     persona: Literal["liar", "silent", "staller"] | None = Field(
         default=None,

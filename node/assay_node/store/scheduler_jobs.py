@@ -26,6 +26,7 @@ from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import (
     JOB_ENDS,
     LEASE_ACTIVE,
+    LEASE_RUNS,
     JobEvent,
     JobState,
     LeaseEvent,
@@ -45,9 +46,11 @@ from assay_node.store.scheduler_schema import (
     offers,
     transactions,
 )
+from assay_node.store.undisturbed import undisturbed
 
 _ENDED = sorted(state.value for state in JOB_ENDS)
 _ACTIVE = sorted(state.value for state in LEASE_ACTIVE)
+_RUNS = sorted(state.value for state in LEASE_RUNS)
 _KEEPS_PROVIDER = frozenset(
     {LeaseEvent.ACCEPT, LeaseEvent.COMMIT, LeaseEvent.REVEAL, LeaseEvent.NEXT_ROUND}
 )
@@ -63,6 +66,7 @@ class SchedulerJobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @undisturbed
     async def admit(
         self, job: Digest, signed_order: SignedOrder, spec: JobSpec, *, now: float, event: NewEvent
     ) -> bool:
@@ -88,17 +92,20 @@ class SchedulerJobs:
             await _write_events(connection, job, (event,), now)
             return True
 
+    @undisturbed
     async def job(self, job: Digest) -> JobRecord | None:
         """Return one job."""
         found = await self._load(select(jobs).where(_is(job)))
         return found[0] if found else None
 
+    @undisturbed
     async def unfinished_jobs(self) -> Sequence[JobRecord]:
         """Return every job that has not ended, oldest first."""
         return await self._load(
             select(jobs).where(jobs.c.state.not_in(_ENDED)).order_by(jobs.c.admitted_at, jobs.c.job)
         )
 
+    @undisturbed
     async def jobs(self, *, requester: Address | None, limit: int) -> Sequence[JobRecord]:
         """Return jobs, newest first."""
         query = select(jobs).order_by(jobs.c.admitted_at.desc(), jobs.c.job).limit(limit)
@@ -106,6 +113,7 @@ class SchedulerJobs:
             query = query.where(jobs.c.requester == requester)
         return await self._load(query)
 
+    @undisturbed
     async def apply(self, change: JobChange, *, now: float) -> bool:
         """Make a change; False, and nothing written, when it no longer applies."""
         try:
@@ -120,6 +128,7 @@ class SchedulerJobs:
             return False
         return True
 
+    @undisturbed
     async def set_stage(self, job: Digest, operator: Address, stage: str, *, now: float) -> bool:
         """Note what an accepted lease is doing."""
         async with self._database.write() as connection:
@@ -128,7 +137,7 @@ class SchedulerJobs:
                 .where(
                     leases.c.job == to_hex(job),
                     leases.c.operator == operator,
-                    leases.c.state == LeaseState.ACCEPTED,
+                    leases.c.state.in_(_RUNS),
                     leases.c.stage != stage,
                 )
                 .values(stage=stage, updated_at=now)
@@ -140,6 +149,7 @@ class SchedulerJobs:
                 await _write_events(connection, job, (event,), now)
             return bool(done.rowcount)
 
+    @undisturbed
     async def commit_set(self, job: Digest, round_number: int) -> CommitSet | None:
         """Return the commit set that was fixed for a round."""
         query = select(commit_sets.c.body).where(
@@ -149,6 +159,7 @@ class SchedulerJobs:
             body = (await connection.execute(query)).scalar()
         return None if body is None else codec.decode(CommitSet, body)
 
+    @undisturbed
     async def events(self, job: Digest, *, after: int = 0) -> Sequence[JobEventRecord]:
         """Return a job's history in order."""
         query = (
@@ -170,22 +181,26 @@ class SchedulerJobs:
             for row in rows
         ]
 
+    @undisturbed
     async def save_decision(self, job: Digest, document: str) -> None:
         """Keep the newest matching decision, as JSON, for `explain`."""
         async with self._database.write() as connection:
             await connection.execute(update(jobs).where(_is(job)).values(decision=document))
 
+    @undisturbed
     async def decision(self, job: Digest) -> str | None:
         """Return the newest matching decision."""
         async with self._database.read() as connection:
             return (await connection.execute(select(jobs.c.decision).where(_is(job)))).scalar()
 
+    @undisturbed
     async def releases_due(self) -> Sequence[LeaseRecord]:
         """Return leases whose providers have yet to be told that they are free."""
         async with self._database.read() as connection:
             rows = await connection.execute(select(leases).where(leases.c.release_due))
             return [_lease(row) for row in rows.mappings()]
 
+    @undisturbed
     async def released(self, job: Digest, operator: Address) -> None:
         """Note that the provider has been told."""
         async with self._database.write() as connection:
@@ -195,6 +210,7 @@ class SchedulerJobs:
                 .values(release_due=False)
             )
 
+    @undisturbed
     async def save_offer(self, operator: Address, offer: SignedOffer, *, now: float) -> None:
         """Keep an operator's newest offer."""
         values = {"body": offer.body, "signature": offer.signature, "heard_at": now}
@@ -205,6 +221,7 @@ class SchedulerJobs:
             if not done.rowcount:
                 await connection.execute(insert(offers).values(operator=operator, **values))
 
+    @undisturbed
     async def offers(self) -> Sequence[tuple[SignedOffer, float]]:
         """Return all offers with the time each was heard."""
         async with self._database.read() as connection:
@@ -214,6 +231,7 @@ class SchedulerJobs:
                 for row in rows
             ]
 
+    @undisturbed
     async def save_transaction(self, record: TransactionRecord) -> bool:
         """Keep a signed transaction and bind its jobs to it; False if a job is bound already."""
         names = [to_hex(job) for job in record.jobs]
@@ -245,6 +263,7 @@ class SchedulerJobs:
             return False
         return True
 
+    @undisturbed
     async def open_transactions(self) -> Sequence[TransactionRecord]:
         """Return transactions whose outcome is not applied yet, oldest first."""
         query = (
@@ -266,6 +285,7 @@ class SchedulerJobs:
             for row in rows
         ]
 
+    @undisturbed
     async def finish_transaction(
         self,
         record: TransactionRecord,
@@ -298,6 +318,7 @@ class SchedulerJobs:
                 .values(tx=None, generation=jobs.c.generation + 1)
             )
 
+    @undisturbed
     async def counts(self) -> Mapping[JobState, int]:
         """Return how many jobs are in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)

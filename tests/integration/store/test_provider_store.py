@@ -14,9 +14,6 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.store.database import Database, open_database
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases, SchedulerContact
 from assay_node.store.provider_schema import metadata
-from tests.fixtures.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 SCHEDULER = Address("0x" + "22" * 20)
 JOB = Digest(b"\x01" * 32)
@@ -213,3 +210,20 @@ async def test_long_reasons_are_cut(leases: ProviderLeases) -> None:
     assert saved is not None
     assert len(saved.detail) == len(saved.closed_reason or "") == 500
     assert len((await leases.events(JOB))[-1].detail) == 500
+
+
+async def test_a_cancelled_caller_waits_for_its_transaction(leases: ProviderLeases) -> None:
+    """Cut in two, it would leave a connection whose close hangs the loop at its end."""
+    before = await stored(leases, a_lease())
+    for _ in range(20):
+        generation = before.generation
+        after = dataclasses.replace(before, stage="x")
+        saving = asyncio.create_task(leases.save(before, after, event="stage", now=2.0))
+        await asyncio.sleep(0)
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        found = await leases.get(JOB)
+        assert found is not None
+        assert found.generation == generation + 1
+        before = found

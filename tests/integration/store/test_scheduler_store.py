@@ -39,7 +39,7 @@ TX = Digest(b"\x0f" * 32)
 def database_url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/scheduler.sqlite"
-    return request.getfixturevalue("postgres_database")
+    return request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture
@@ -246,14 +246,19 @@ async def test_a_receipt_the_contract_refuses_ends_the_job_with_its_reason(store
     assert (job.state, job.reason) == (JobState.FAILED, "expired")
 
 
-async def test_stages_are_noted_for_accepted_leases_only(store):
+async def test_stages_are_noted_while_a_replica_runs_and_not_after(store):
     await admit(store)
     await change(store, event=JobEvent.PLACED, new_leases=[new_lease(1)])
-    assert not await store.set_stage(JOB, operator(1), "running", now=2.0)
-    accept = LeaseChange(operator=operator(1), expected=LeaseState.OFFERED, event=LeaseEvent.ACCEPT)
-    await change(store, lease_changes=[accept])
     assert await store.set_stage(JOB, operator(1), "running", now=2.0)
     assert not await store.set_stage(JOB, operator(1), "running", now=2.0)
+    commit = LeaseChange(
+        operator=operator(1),
+        expected=LeaseState.OFFERED,
+        event=LeaseEvent.COMMIT,
+        commit=a_commit(),
+    )
+    assert await change(store, lease_changes=[commit])
+    assert not await store.set_stage(JOB, operator(1), "storing", now=2.0)
 
 
 async def test_lists_counts_offers_and_decisions(store):
