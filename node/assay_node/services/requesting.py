@@ -33,10 +33,9 @@ from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import microusd_to_text
 from assay_node.services.verification import verify_result
 
-SEED_BLOCKS_AHEAD: Final = 2
-"""The seed block must lie ahead when the order arrives; every block more is waiting time."""
-SEED_TRIES: Final = 3
-"""An order that arrives after its seed block is refused unstored and signed anew, further ahead."""
+SEED_BLOCKS_AHEAD: Final = (1, 2, 4, 8)
+"""The seed block must lie ahead when the order arrives, and every block more is waiting time. An
+order that arrives after its seed block is refused, unstored, and signed anew further ahead."""
 ANSWER_S: Final = 30.0
 SUBMIT_S: Final = 300.0
 """The scheduler fetches spec and inputs before it answers."""
@@ -175,8 +174,7 @@ class Requester:
             Refused: the scheduler's reason.
         """
         await self._check_budget(prepared, terms.scheduler, signer.address)
-        ahead = SEED_BLOCKS_AHEAD
-        for attempt in range(SEED_TRIES):
+        for ahead in SEED_BLOCKS_AHEAD:
             signed = await self._sign(prepared, terms, signer, ahead)
             job = job_id(signed.order, self._domain)
             if records is not None:
@@ -184,9 +182,8 @@ class Requester:
             try:
                 await self._ask(SUBMIT, Submit(signed_order=signed), Admitted, timeout_s=SUBMIT_S)
             except AssayError as error:
-                if "seed block" not in str(error) or attempt + 1 == SEED_TRIES:
+                if "seed block" not in str(error) or ahead == SEED_BLOCKS_AHEAD[-1]:
                     raise
-                ahead *= 4
                 continue
             return SubmittedJob(
                 job=job, name=prepared.request.name, max_cost_microusd=prepared.max_cost_microusd

@@ -55,16 +55,15 @@ class Settlement:
     async def run(self) -> None:
         """Settle until cancelled."""
         while True:
+            self._wake.clear()
             try:
-                busy = await self._step()
+                pause = await self._step()
             except ChainError as error:  # the endpoint is away, or refuses for now
                 logger.warning("settling waits: %s", error)
-                busy = True
                 await asyncio.sleep(self.policy.resend_s)
-            self._wake.clear()
-            timeout = self.policy.poll_interval_s if busy else IDLE_S
+                continue
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -81,7 +80,8 @@ class Settlement:
             return
         await self._keep(prepared, KEEP_SEED, ())
 
-    async def _step(self) -> bool:
+    async def _step(self) -> float:
+        """Do what is due; return after how many seconds to look again."""
         transactions = await self.store.open_transactions()
         for record in transactions:
             await self._follow(record)
@@ -91,12 +91,13 @@ class Settlement:
             if job.state is JobState.SETTLING and job.transaction is None
         ]
         if not waiting:
-            return bool(transactions)
-        oldest = min(job.updated_at for job in waiting)
-        ripe = self.clock.now() - oldest >= self.policy.settle_wait_s
-        if ripe or len(waiting) >= self.policy.settle_batch_max:
-            await self._send_batch(waiting[: self.policy.settle_batch_max])
-        return True
+            return self.policy.poll_interval_s if transactions else IDLE_S
+        ripe_at = min(job.updated_at for job in waiting) + self.policy.settle_wait_s
+        left = ripe_at - self.clock.now()
+        if left > 0 and len(waiting) < self.policy.settle_batch_max:
+            return min(left, self.policy.poll_interval_s)
+        await self._send_batch(waiting[: self.policy.settle_batch_max])
+        return self.policy.poll_interval_s
 
     async def _send_batch(self, jobs: Sequence[JobRecord]) -> None:
         receipts = [receipt_of(job) for job in jobs]

@@ -1,8 +1,9 @@
 """The scheduler's repository: guarded changes with their history, in one transaction each."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import RowMapping, Select, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -54,6 +55,10 @@ _RUNS = sorted(state.value for state in LEASE_RUNS)
 _KEEPS_PROVIDER = frozenset(
     {LeaseEvent.ACCEPT, LeaseEvent.COMMIT, LeaseEvent.REVEAL, LeaseEvent.NEXT_ROUND}
 )
+_Message = TypeVar("_Message")
+
+DECODED_MAX = 20_000
+"""Decoded messages kept: those of about 2,500 jobs, some 50 MB at most."""
 
 
 class _Stale(Exception):
@@ -486,6 +491,12 @@ async def _write_events(
         await connection.execute(insert(events), rows)
 
 
+@functools.lru_cache(maxsize=DECODED_MAX)
+def _decoded(kind: type[_Message], data: bytes) -> _Message:
+    """Messages are immutable, and a job is looked at some fifty times in its life."""
+    return codec.decode(kind, data)
+
+
 def _lease(row: RowMapping) -> LeaseRecord:
     return LeaseRecord(
         job=digest_from_hex(row["job"]),
@@ -500,8 +511,8 @@ def _lease(row: RowMapping) -> LeaseRecord:
         reason=row["reason"],
         offered_at=row["offered_at"],
         updated_at=row["updated_at"],
-        commit=None if row["commit"] is None else codec.decode(Commit, row["commit"]),
-        reveal=None if row["reveal"] is None else codec.decode(Reveal, row["reveal"]),
+        commit=None if row["commit"] is None else _decoded(Commit, row["commit"]),
+        reveal=None if row["reveal"] is None else _decoded(Reveal, row["reveal"]),
         release_due=row["release_due"],
     )
 
@@ -509,8 +520,8 @@ def _lease(row: RowMapping) -> LeaseRecord:
 def _job(row: RowMapping, its_leases: Sequence[LeaseRecord]) -> JobRecord:
     return JobRecord(
         job=digest_from_hex(row["job"]),
-        signed_order=codec.decode(SignedOrder, row["signed_order"]),
-        spec=job_spec.decode(row["spec"]),
+        signed_order=_decoded(SignedOrder, row["signed_order"]),
+        spec=_decoded(JobSpec, row["spec"]),
         state=JobState(row["state"]),
         generation=row["generation"],
         round_number=row["round"],
