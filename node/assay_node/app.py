@@ -85,7 +85,8 @@ async def run_scheduler(
     """Run a scheduler with its HTTP API until `stop` is set."""
     # FastAPI and SQLAlchemy are a scheduler's own; a requester's command should not import them
     from assay_node.api.server import create_app, serve
-    from assay_node.services.scheduler import Scheduler, SchedulerParts
+    from assay_node.services.parts import SchedulerParts
+    from assay_node.services.scheduler import Scheduler
     from assay_node.store.database import open_database
     from assay_node.store.scheduler_jobs import SchedulerJobs
 

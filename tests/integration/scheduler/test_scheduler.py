@@ -21,8 +21,9 @@ from assay_node.protocol.messages import SUBMIT, Submit
 from assay_node.protocol.order import SignedOrder, job_id
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.lifecycle import Timing
+from assay_node.services.parts import SchedulerParts
 from assay_node.services.policy import Policy
-from assay_node.services.scheduler import Scheduler, SchedulerParts
+from assay_node.services.scheduler import Scheduler
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import operator

@@ -1,0 +1,20 @@
+"""What a scheduler is made of, whichever classes stand behind the ports."""
+
+from dataclasses import dataclass
+
+from assay_node.ports import Artifacts, Clock, Network, SchedulerStore, SettlementChain
+from assay_node.protocol.ids import Address
+from assay_node.services.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerParts:
+    """Open ports, the scheduler's wallet address and its operator's decisions."""
+
+    address: Address
+    network: Network
+    artifacts: Artifacts
+    chain: SettlementChain
+    store: SchedulerStore
+    clock: Clock
+    policy: Policy
