@@ -77,7 +77,7 @@ def read_job(directory: Path, overrides: Mapping[str, Any], *, default_class: st
     merged = {**table, **overrides, "resources": resources}
     if "command" not in merged:
         raise LocalError(
-            f"what is to be run? Write a command into {path}, or after `--` on the command line"
+            f"what is to be run? Write a command into {path}, or pass it with --command"
         )
     try:
         job = JobFile.model_validate(merged)
@@ -99,6 +99,12 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 def _request(directory: Path, job: JobFile, hardware_class: Digest) -> JobRequest:
     limits = job.resources
+    quorum = job.quorum if job.quorum is not None else job.replicas // 2 + 1
+    if not job.replicas < 2 * quorum <= 2 * job.replicas:
+        raise LocalError(
+            f"a quorum of {quorum} is not more than half of {job.replicas} replicas, or more than "
+            "all; change --quorum or --replicas"
+        )
     return JobRequest(
         directory=directory,
         name=job.name or directory.resolve().name,
@@ -119,7 +125,7 @@ def _request(directory: Path, job: JobFile, hardware_class: Digest) -> JobReques
         max_rate_microusd=usd_to_microusd(job.max_price),
         max_seconds=job.timeout_s,
         replicas=job.replicas,
-        quorum=job.quorum if job.quorum is not None else job.replicas // 2 + 1,
+        quorum=quorum,
         max_ticket=(
             job.max_ticket
             if job.max_ticket is not None

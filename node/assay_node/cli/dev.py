@@ -60,7 +60,7 @@ def up(
     results.print(
         f"  export ASSAY_CONFIG={state['config']} ASSAY_HOME={state['home']}", markup=False
     )
-    results.print("  assay submit examples/sweep", markup=False)
+    results.print("  assay submit DIRECTORY --command \"python /input/main.py\"", markup=False)
 
 
 @app.command("down")
@@ -226,11 +226,13 @@ async def _until_signal(work: Any) -> Any:
 def _spawn(
     folder: Path, providers: int, liars: int, block_time: float, chain_port: int, api_port: int
 ) -> None:
+    from assay_node.private_files import private_directory
     from assay_node.protocol.errors import LocalError
 
     if liars > providers:
         raise LocalError(f"{liars} liars among {providers} providers; lower --liars")
-    (folder / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_directory(folder)
+    (folder / "logs").mkdir(exist_ok=True)
     log = folder / "logs" / "market.log"
     numbers = [str(n) for n in (providers, liars, block_time, chain_port, api_port)]
     arguments = [sys.executable, "-m", "assay_node", "dev", "serve", str(folder), *numbers]

@@ -31,6 +31,9 @@ PROVIDERS_MAX: Final = 100_000
 """Offers kept; each has a stake behind it, so filling this costs more than it spoils."""
 HEARTBEATS_MISSED: Final = 3
 """A provider that misses so many heartbeats counts as away although its connection stands."""
+RETURN_S: Final = 8.0
+"""After the scheduler's own restart: providers knock again every 5 s at the latest, and must not lose
+their replicas for an absence that was not theirs."""
 ACCOUNT_AGE_S_MAX: Final = 30.0
 """How old an operator's balances may be before they are read again."""
 
@@ -70,12 +73,13 @@ class Membership:
         self.on_change: Callable[[], None] = lambda: None
 
     async def restore(self) -> None:
-        """Load the offers heard before a restart; their providers count as away until they call."""
+        """Load the offers heard before a restart; their absence counts from `RETURN_S` on."""
         now = self._clock.now()
         for signed, _ in await self._store.offers():
             offer = open_offer(signed, self._domain)
             account = await self._chain.account(offer.operator)
             self._put(offer, account, now, connected=False)
+            self._members[offer.operator].away_since = now + RETURN_S
 
     async def hello(self, peer: PeerId, hello: Hello) -> Offer:
         """Take a provider's offer from its own connection.
