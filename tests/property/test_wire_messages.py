@@ -89,10 +89,38 @@ def test_an_oversize_message_is_refused_before_it_is_parsed() -> None:
         codec.decode(messages.Ack, b"\0" * (codec.MESSAGE_BYTES_MAX + 1))
 
 
-def test_unsorted_keys_are_refused() -> None:
-    # {"kind": .., "x"...}: a hand-made map with keys out of canonical order
-    sane = codec.encode(messages.Heartbeat(slots_free=1))
-    key_type, key_slots = b"\x64type\x69Heartbeat", b"\x6aslots_free\x01"
-    assert sane == b"\xa2" + key_type + key_slots
+SANE = b"\xa2\x64type\x69Heartbeat\x6aslots_free\x01"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\xa2\x6aslots_free\x01\x64type\x69Heartbeat",  # keys out of order
+        SANE.replace(b"\x01", b"\x18\x01"),  # an integer longer than it need be
+        SANE.replace(b"\x69Heartbeat", b"\x78\x09Heartbeat"),  # a length likewise
+        SANE.replace(b"\xa2", b"\xb8\x02"),  # a map's length likewise
+        SANE.replace(b"\xa2", b"\xbf") + b"\xff",  # of indefinite length
+        b"\xa3" + SANE[1:] + b"\x6aslots_free\x01",  # a key twice
+        SANE.replace(b"\x01", b"\xf9\x3c\x00"),  # a short float
+        SANE.replace(b"\x01", b"\xc2\x41\x01"),  # a tagged integer
+        SANE.replace(b"\x01", b"\xf8\x20"),  # an unassigned simple value
+        SANE.replace(b"Heartbeat", b"Heartbea\xff"),  # not UTF-8
+    ],
+)
+def test_only_the_canonical_form_is_accepted(odd: bytes) -> None:
+    assert codec.decode(messages.Heartbeat, SANE) == messages.Heartbeat(slots_free=1)
     with pytest.raises(MalformedMessage):
-        codec.decode(messages.Heartbeat, b"\xa2" + key_slots + key_type)
+        codec.decode(messages.Heartbeat, odd)
+
+
+@given(EXAMPLES, st.data())
+def test_whatever_is_accepted_is_canonical(message: object, data: st.DataObject) -> None:
+    wire = bytearray(codec.encode(message))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(wire) - 1))
+        wire[place] = data.draw(st.integers(0, 255))
+    try:
+        decoded = codec.decode(type(message), bytes(wire))
+    except MalformedMessage:
+        return
+    assert codec.encode(decoded) == bytes(wire)

@@ -60,7 +60,7 @@ def up(
     results.print(
         f"  export ASSAY_CONFIG={state['config']} ASSAY_HOME={state['home']}", markup=False
     )
-    results.print("  assay submit DIRECTORY --command \"python /input/main.py\"", markup=False)
+    results.print('  assay submit DIRECTORY --command "python /input/main.py"', markup=False)
 
 
 @app.command("down")

@@ -32,8 +32,8 @@ PROVIDERS_MAX: Final = 100_000
 HEARTBEATS_MISSED: Final = 3
 """A provider that misses so many heartbeats counts as away although its connection stands."""
 RETURN_S: Final = 8.0
-"""After the scheduler's own restart: providers knock again every 5 s at the latest, and must not lose
-their replicas for an absence that was not theirs."""
+"""After the scheduler's own restart: providers knock again every 5 s at the latest, and must not
+lose their replicas for an absence that was not theirs."""
 ACCOUNT_AGE_S_MAX: Final = 30.0
 """How old an operator's balances may be before they are read again."""
 

@@ -157,6 +157,18 @@ async def test_of_two_changes_from_the_same_state_one_wins(store):
     assert len((await store.job(JOB)).leases) == 1
 
 
+async def test_of_two_changes_that_keep_the_state_one_wins(store):
+    await admit(store)
+    record = await store.job(JOB)
+    rivals = [
+        JobChange(job=JOB, expected=record.state, generation=record.generation, reason=reason)
+        for reason in ("one", "two", "three")
+    ]
+    won = await asyncio.gather(*(store.apply(rival, now=2.0) for rival in rivals))
+    assert sum(won) == 1
+    assert (await store.job(JOB)).generation == record.generation + 1
+
+
 async def test_a_change_that_does_not_apply_writes_nothing(store):
     await admit(store)
     line = NewEvent(kind="x", text="x", data={})
