@@ -76,7 +76,11 @@ class Membership:
         """Load the offers heard before a restart; their absence counts from `RETURN_S` on."""
         now = self._clock.now()
         for signed, _ in await self._store.offers():
-            offer = open_offer(signed, self._domain)
+            try:
+                offer = open_offer(signed, self._domain)
+            except MalformedMessage as error:  # signed for contracts deployed before these
+                logger.info("forgot an offer: %s", error)
+                continue
             account = await self._chain.account(offer.operator)
             self._put(offer, account, now, connected=False)
             self._members[offer.operator].away_since = now + RETURN_S

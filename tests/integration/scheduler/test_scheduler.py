@@ -18,6 +18,7 @@ from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
 from assay_node.protocol.messages import SUBMIT, Submit
+from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder, job_id
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.lifecycle import Timing
@@ -383,6 +384,25 @@ async def test_answers_are_hidden_until_all_have_revealed(world):
     assert "to reveal" in (await world.queries.explain(job))["why"]
     with pytest.raises(AssayError, match="no result yet"):
         await world.queries.result(job)
+
+
+async def test_a_restarted_scheduler_remembers_its_providers_and_waits_for_them(world):
+    from assay_node.services.membership import Membership
+
+    stranger = SignedOffer(body=b"for another market", signature=b"\x00" * 65)
+    await world.store.save_offer(operator(77), stranger, now=1.0)
+    membership = Membership(
+        network=world.scheduler,
+        chain=world.chain,
+        store=world.store,
+        clock=Clock(),
+        domain=world.domain,
+        heartbeat_s=60,
+    )
+    await membership.restore()
+    away = membership.away_s([operator(1), operator(77)])
+    assert away[operator(1)] < POLICY.timing.lease_grace_s
+    assert away[operator(77)] == float("inf")
 
 
 async def test_two_orders_cannot_promise_the_same_budget(world):
