@@ -10,7 +10,7 @@ from typing import Final
 
 from assay_node.ports import Clock
 from assay_node.protocol import codec
-from assay_node.protocol.errors import ChainError, Refused
+from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, PeerId
 from assay_node.protocol.messages import LeaseAnswer, LeaseOffer
 from assay_node.protocol.order import job_id
@@ -49,14 +49,20 @@ class LeaseAcceptance:
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def handle(self, peer_id: PeerId, payload: bytes) -> bytes:
-        """Answer one LEASE request. Raises `MalformedMessage` for bytes that are none."""
+        """Answer one LEASE request.
+
+        Raises:
+            MalformedMessage: the bytes are no lease offer.
+            ChainError: the chain cannot be asked now, or has not seen the seed block yet. That is
+                no refusal: the scheduler asks again.
+        """
         offer = codec.decode(LeaseOffer, payload)
         job = job_id(offer.signed_order.order, self.domain)
         asking = await self.scheduler_of(peer_id)
         async with self.book.exclusively(job):
             try:
                 rate = await self._take(job, offer, asking)
-            except (Refused, ChainError) as error:
+            except Refused as error:
                 logger.info("refused lease of job %s: %s", job.hex()[:12], error)
                 answer = LeaseAnswer(accepted=False, reason=str(error), rate_microusd=0)
             else:
@@ -117,18 +123,21 @@ class LeaseAcceptance:
             raise Refused("the order names another scheduler than the one that asks")
         if lease.closed_at is not None:
             raise Refused(f"this lease is over: {lease.closed_reason}")
-        if offer.ticket != lease.ticket:
-            raise Refused(f"this lease was taken at ticket {lease.ticket}")
         if offer.round_number > UINT32_MAX:
             raise Refused(f"rounds are numbered to {UINT32_MAX}")
         if offer.round_number < lease.round_number:
             raise Refused(f"this lease is in round {lease.round_number} already")
+        if offer.ticket != lease.ticket:
+            if offer.round_number == lease.round_number:
+                raise Refused(f"in this round the lease stands at ticket {lease.ticket}")
+            # drawn anew after a reorganisation of the chain, the scheduler says
+            await self.verifier.verify(offer, asking=asking)
         if offer.round_number > lease.round_number:
             moved = await self.book.apply(
                 lease.job,
                 Event.NEXT_ROUND,
-                lambda now: in_round(now, offer.round_number),
-                detail=f"round {offer.round_number}",
+                lambda now: in_round(now, offer.round_number, ticket=offer.ticket),
+                detail=f"round {offer.round_number}, ticket {offer.ticket}",
             )
             if moved is None:
                 raise Refused("this lease is over")
@@ -136,7 +145,7 @@ class LeaseAcceptance:
         return lease.rate_microusd
 
 
-def in_round(lease: ProviderLease, round_number: int) -> ProviderLease:
+def in_round(lease: ProviderLease, round_number: int, *, ticket: int) -> ProviderLease:
     """Return the lease in a later round; what was executed gets a fresh commitment."""
     salt = new_salt() if State(lease.state) in HAS_OUTPUT else None
-    return dataclasses.replace(lease, round_number=round_number, salt=salt)
+    return dataclasses.replace(lease, round_number=round_number, ticket=ticket, salt=salt)

@@ -3,6 +3,7 @@
 Money is in micro-USD, times are Unix seconds, tickets count from 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay_node.protocol.ids import Address, Digest
@@ -46,6 +47,15 @@ class LeaseView:
         return self.state in LEASE_ACTIVE
 
 
+def first_tickets(draw: Sequence[Address | None]) -> dict[Address, int]:
+    """Return each drawn operator's lowest ticket, lowest first; `draw` is indexed by ticket."""
+    tickets: dict[Address, int] = {}
+    for ticket, operator in enumerate(draw):
+        if operator is not None:
+            tickets.setdefault(operator, ticket)
+    return tickets
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
     """A job that wants replicas, and whose seed block is there.
@@ -66,11 +76,7 @@ class JobView:
     @property
     def first_tickets(self) -> dict[Address, int]:
         """Each drawn operator's lowest ticket within the order's `max_ticket`, lowest first."""
-        tickets: dict[Address, int] = {}
-        for ticket, operator in enumerate(self.draw[: self.order.max_ticket + 1]):
-            if operator is not None:
-                tickets.setdefault(operator, ticket)
-        return tickets
+        return first_tickets(self.draw[: self.order.max_ticket + 1])
 
     @property
     def replicas_active(self) -> int:

@@ -32,7 +32,7 @@ async def test_a_provider_killed_during_its_run_is_replaced_and_the_job_settles(
     document = await ended(market, id_)
     await process.start()
     await market.wait_for_providers()
-    assert document["state"] == "settled"
+    assert document["state"] == "settled", document["reason"]
     assert victim not in paid(document)
     assert len(paid(document)) == 3
     (lost,) = [r for r in document["replica_records"] if r["operator"] == victim]
@@ -49,7 +49,7 @@ async def test_a_provider_killed_and_back_in_time_goes_on_with_its_lease(market,
     await process.start()
     document = await ended(market, id_)
     await market.wait_for_providers()
-    assert document["state"] == "settled"
+    assert document["state"] == "settled", document["reason"]
     assert len(paid(document)) == 3
 
 
@@ -80,16 +80,18 @@ async def test_a_scheduler_killed_at_any_stage_loses_no_job_and_pays_once(
     assert spent == document["settlement"]["cost_microusd"]
 
 
-async def test_a_chain_restarted_from_its_state_file_goes_on(market, requester, job):
-    (id_,) = await submit(market, requester, job(SLOW, name="chain-restart"))
-    await until(market, id_, lambda d: "running" in kinds(d))
+@pytest.mark.parametrize("stage", ["placed", "running"])
+async def test_a_chain_restarted_from_its_state_file_goes_on(market, requester, job, stage):
+    (id_,) = await submit(market, requester, job(SLOW, name=f"chain-restart-{stage}"))
+    await until(market, id_, lambda d: stage in kinds(d))
     await market.chain.stop()
-    await asyncio.sleep(4)  # the run ends meanwhile, and its settlement finds no chain
+    await asyncio.sleep(4)  # providers cannot check their leases; a settlement finds no chain
     await market.chain.start()
     document = await ended(market, id_)
-    assert document["state"] == "settled"
+    assert document["state"] == "settled", document["reason"]
     (next_,) = await submit(market, requester, job(QUICK, name="after-restart"))
-    assert (await ended(market, next_))["state"] == "settled"
+    document = await ended(market, next_)
+    assert document["state"] == "settled", document["reason"]
 
 
 async def test_a_result_survives_corrupted_blocks_and_says_so_when_all_are(

@@ -1,6 +1,6 @@
 """An in-memory `ports.SettlementChain`: settles at once, by the same tally as the contract."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from assay_node.ports import (
     Account,
@@ -30,6 +30,7 @@ class FakeSettlementChain:
         self.block = 100
         self.timestamp = 0
         self.away = False
+        self.before_send: Callable[[], None] | None = None
         self.operators = operators
         self.signers = signers
         self.budgets: dict[Address, int] = {}
@@ -92,11 +93,16 @@ class FakeSettlementChain:
         self.sent.append(transaction.hash)
         if transaction.hash in self._outcomes:
             return
+        if self.before_send is not None:
+            self.before_send()
         settlements, skipped = [], []
         for receipt in self._prepared.get(transaction.hash, ()):
             job = job_id(receipt.signed_order.order, Domain(self.chain_id, self.market))
             if job in self.settled:
                 skipped.append(SkippedReceipt(job_id=job, reason="the nonce is spent"))
+                continue
+            if any(not self._is_drawn(r.operator, r.ticket) for r in receipt.replicas):
+                skipped.append(SkippedReceipt(job_id=job, reason="an operator was not drawn"))
                 continue
             self.settled[job] = self._settle(job, transaction.hash, receipt)
             settlements.append(self.settled[job])
@@ -111,6 +117,9 @@ class FakeSettlementChain:
     async def outcome(self, transaction_hash: Digest) -> TransactionOutcome | None:
         self._answer()
         return self._outcomes.get(transaction_hash)
+
+    def _is_drawn(self, operator: Address, ticket: int) -> bool:
+        return self.operators[ticket % len(self.operators)] == operator
 
     def _answer(self) -> None:
         if self.away:

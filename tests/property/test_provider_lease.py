@@ -115,7 +115,9 @@ class StoredLease(RuleBasedStateMachine):
     @rule()
     def next_round(self) -> None:
         work = self.book.apply(
-            JOB, Event.NEXT_ROUND, lambda lease: in_round(lease, lease.round_number + 1)
+            JOB,
+            Event.NEXT_ROUND,
+            lambda lease: in_round(lease, lease.round_number + 1, ticket=lease.ticket),
         )
         done = self.loop.run_until_complete(work) is not None
         self.events += done

@@ -105,6 +105,7 @@ class LeaseChange:
     expected: LeaseState
     event: LeaseEvent
     reason: str = ""
+    ticket: int | None = None
     commit: Commit | None = None
     reveal: Reveal | None = None
 

@@ -35,6 +35,8 @@ class JobEvent(StrEnum):
     PLACED = "placed"
     COMMITTED = "committed"
     SILENT = "silent"
+    REDRAWN = "redrawn"
+    """The chain was reorganised: its seed block now draws others."""
     REVEALED = "revealed"
     SETTLED = "settled"
     NO_QUORUM = "no_quorum"
@@ -44,13 +46,17 @@ class JobEvent(StrEnum):
 JOB_MOVES: Final[Mapping[tuple[JobState, JobEvent], JobState]] = MappingProxyType(
     {
         (JobState.ADMITTED, JobEvent.PLACED): JobState.RUNNING,
+        (JobState.ADMITTED, JobEvent.REDRAWN): JobState.ADMITTED,
         (JobState.ADMITTED, JobEvent.FAILED): JobState.FAILED,
         (JobState.RUNNING, JobEvent.PLACED): JobState.RUNNING,  # a replacement
         (JobState.RUNNING, JobEvent.COMMITTED): JobState.REVEALING,
+        (JobState.RUNNING, JobEvent.REDRAWN): JobState.RUNNING,  # next round
         (JobState.RUNNING, JobEvent.FAILED): JobState.FAILED,
         (JobState.REVEALING, JobEvent.SILENT): JobState.RUNNING,  # next round
+        (JobState.REVEALING, JobEvent.REDRAWN): JobState.RUNNING,  # next round
         (JobState.REVEALING, JobEvent.REVEALED): JobState.SETTLING,
         (JobState.REVEALING, JobEvent.FAILED): JobState.FAILED,
+        (JobState.SETTLING, JobEvent.REDRAWN): JobState.RUNNING,  # next round
         (JobState.SETTLING, JobEvent.SETTLED): JobState.SETTLED,
         (JobState.SETTLING, JobEvent.NO_QUORUM): JobState.NO_QUORUM,
         (JobState.SETTLING, JobEvent.FAILED): JobState.FAILED,
@@ -95,17 +101,20 @@ LEASE_MOVES: Final[Mapping[tuple[LeaseState, LeaseEvent], LeaseState]] = Mapping
         (LeaseState.OFFERED, LeaseEvent.COMMIT): LeaseState.COMMITTED,
         (LeaseState.OFFERED, LeaseEvent.REFUSE): LeaseState.REFUSED,
         (LeaseState.OFFERED, LeaseEvent.LOSE): LeaseState.LOST,
+        (LeaseState.OFFERED, LeaseEvent.NEXT_ROUND): LeaseState.OFFERED,
         (LeaseState.OFFERED, LeaseEvent.CLOSE): LeaseState.CLOSED,
         (LeaseState.OFFERED, LeaseEvent.HAND_BACK): LeaseState.HANDED_BACK,
         (LeaseState.ACCEPTED, LeaseEvent.COMMIT): LeaseState.COMMITTED,
         (LeaseState.ACCEPTED, LeaseEvent.HAND_BACK): LeaseState.HANDED_BACK,
         (LeaseState.ACCEPTED, LeaseEvent.LOSE): LeaseState.LOST,
+        (LeaseState.ACCEPTED, LeaseEvent.NEXT_ROUND): LeaseState.OFFERED,
         (LeaseState.ACCEPTED, LeaseEvent.CLOSE): LeaseState.CLOSED,
         (LeaseState.COMMITTED, LeaseEvent.REVEAL): LeaseState.REVEALED,
         (LeaseState.COMMITTED, LeaseEvent.LOSE): LeaseState.LOST,  # silent at the reveal
         (LeaseState.COMMITTED, LeaseEvent.REPLACE): LeaseState.REPLACED,  # ended at a limit
         (LeaseState.COMMITTED, LeaseEvent.NEXT_ROUND): LeaseState.OFFERED,
         (LeaseState.COMMITTED, LeaseEvent.CLOSE): LeaseState.CLOSED,
+        (LeaseState.REVEALED, LeaseEvent.LOSE): LeaseState.LOST,  # no longer drawn
         (LeaseState.REVEALED, LeaseEvent.NEXT_ROUND): LeaseState.OFFERED,
         (LeaseState.REVEALED, LeaseEvent.CLOSE): LeaseState.CLOSED,
     }

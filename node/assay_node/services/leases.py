@@ -1,6 +1,8 @@
 """Leases in motion: what the scheduler sends to providers, and what it takes from them."""
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from assay_node.ports import (
@@ -14,7 +16,7 @@ from assay_node.ports import (
     SchedulerStore,
 )
 from assay_node.protocol import codec
-from assay_node.protocol.errors import AssayError, MalformedMessage, Refused
+from assay_node.protocol.errors import AssayError, MalformedMessage, Refused, RemoteError
 from assay_node.protocol.ids import Address, Digest, PeerId
 from assay_node.protocol.lease import (
     LEASE_RUNS,
@@ -48,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 TEXT_CHARACTERS_MAX = 300
 """What a provider says for people is cut here before it is stored or shown."""
+OFFER_PAUSE_S = 0.25
+"""A block of a fast L2: what a provider could not see on its chain, it may see now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +64,43 @@ class Leases:
     clock: Clock
     domain: Domain
     policy: Policy
+    redraw: Callable[[JobRecord], Awaitable[bool]]
+    """Draws a job anew where its seed block was replaced; True when it did."""
 
     # What the scheduler sends
 
     async def offer(self, job: JobRecord, lease: LeaseRecord) -> None:
-        """Send a lease to its provider and store the answer."""
+        """Send a lease to its provider, again while it cannot answer, and store the answer."""
         message = LeaseOffer(
             signed_order=job.signed_order, ticket=lease.ticket, round_number=lease.round_number
         )
-        try:
-            data = await self.network.request(
-                lease.peer_id,
-                LEASE,
-                codec.encode(message),
-                timeout_s=self.policy.timing.offer_timeout_s,
-            )
-            answer = codec.decode(LeaseAnswer, data)
-        except AssayError as error:
-            await self._end_lease(
-                job.job, lease, LeaseEvent.LOSE, f"no answer: {plain(str(error))}"
-            )
+        until = lease.offered_at + self.policy.timing.offer_timeout_s
+        while await self._is_offered(lease):
+            try:
+                data = await self.network.request(
+                    lease.peer_id,
+                    LEASE,
+                    codec.encode(message),
+                    timeout_s=max(until - self.clock.now(), OFFER_PAUSE_S),
+                )
+                answer = codec.decode(LeaseAnswer, data)
+            except AssayError as error:
+                # its chain endpoint may be a block behind ours, or away for a moment
+                may_pass = isinstance(error, RemoteError)
+                if may_pass and self.clock.now() + OFFER_PAUSE_S < until:
+                    await asyncio.sleep(OFFER_PAUSE_S)
+                    continue
+                reason = f"no answer: {plain(str(error))}"
+                await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+            else:
+                await self._answered(job, lease, answer)
             return
+
+    async def _answered(self, job: JobRecord, lease: LeaseRecord, answer: LeaseAnswer) -> None:
         if not answer.accepted:
+            current = await self.store.job(job.job)
+            if current is not None and await self.redraw(current):
+                return  # it was right to refuse: its ticket draws another now
             await self._end_lease(job.job, lease, LeaseEvent.REFUSE, plain(answer.reason))
         elif answer.rate_microusd != lease.rate_microusd:
             reason = "accepted at another rate than it offered"
@@ -284,6 +303,13 @@ class Leases:
             job.job
             for job in await self.store.unfinished_jobs()
             if any(lease.operator == operator for lease in active_leases(job))
+        )
+
+    async def _is_offered(self, lease: LeaseRecord) -> bool:
+        job = await self.store.job(lease.job)
+        leases = job.leases if job is not None else ()
+        return any(
+            one.operator == lease.operator and one.state is LeaseState.OFFERED for one in leases
         )
 
     async def _lease(self, job_id: Digest, operator: Address) -> LeaseRecord:

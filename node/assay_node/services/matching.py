@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assay_node.ports import ChainReader, Clock, JobChange, JobRecord, NewEvent, NewLease
+from assay_node.ports import (
+    ChainReader,
+    Clock,
+    JobChange,
+    JobRecord,
+    LeaseChange,
+    NewEvent,
+    NewLease,
+)
 from assay_node.ports import SchedulerStore as Store
 from assay_node.protocol.errors import ChainError, ChainUnavailable
-from assay_node.protocol.lease import JobEvent
+from assay_node.protocol.ids import Address
+from assay_node.protocol.lease import JobEvent, LeaseEvent
+from assay_node.services.lifecycle import active_leases
 from assay_node.services.membership import Membership
 from assay_scheduler.decide import decide
 from assay_scheduler.plan import Decision, Placement
-from assay_scheduler.snapshot import JobView, LeaseView, Snapshot
+from assay_scheduler.snapshot import JobView, LeaseView, Snapshot, first_tickets
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +39,10 @@ class Matching:
 
     async def draw(self, job: JobRecord) -> bool:
         """Read and store the job's draw if its seed block is there; True when it is stored."""
-        order = job.order
-        try:
-            tickets = await self.chain.draw(
-                order.hardware_class, order.seed_block, job.job, max_ticket=order.max_ticket
-            )
-        except ChainUnavailable:
-            raise
-        except ChainError as error:  # the seed block is not mined, or nobody has a seat
-            logger.debug("no draw yet for %s: %s", job.job.hex(), error)
+        tickets = await self._tickets(job)
+        if tickets is None:
             return False
+        order = job.order
         drawn = len({operator for operator in tickets if operator is not None})
         event = NewEvent(
             kind="drawn",
@@ -53,6 +57,59 @@ class Matching:
             events=(event,),
         )
         return await self.store.apply(change, now=self.clock.now())
+
+    async def redraw(self, job: JobRecord) -> bool:
+        """Replace a draw that the chain gives no longer, as after a reorganisation.
+
+        Replicas whose operators the new draw holds go on in the next round, at their new tickets;
+        the others are lost. True when anything was replaced.
+        """
+        tickets = await self._tickets(job) if job.draw is not None else None
+        if tickets is None or tickets == job.draw:
+            return False
+        now_at = first_tickets(tickets)
+        reason = f"the chain replaced block {job.order.seed_block}, which had drawn this operator"
+        changes = [
+            LeaseChange(
+                operator=lease.operator,
+                expected=lease.state,
+                event=LeaseEvent.NEXT_ROUND if lease.operator in now_at else LeaseEvent.LOSE,
+                reason="" if lease.operator in now_at else reason,
+                ticket=now_at.get(lease.operator),
+            )
+            for lease in active_leases(job)
+        ]
+        kept = sum(change.event is LeaseEvent.NEXT_ROUND for change in changes)
+        event = NewEvent(
+            kind="redrawn",
+            text=f"the chain replaced block {job.order.seed_block}: drawn anew; {kept} of "
+            f"{len(changes)} replicas go on",
+            data={"draw": list(tickets)},
+        )
+        change = JobChange(
+            job=job.job,
+            expected=job.state,
+            generation=job.generation,
+            event=JobEvent.REDRAWN,
+            round_number=job.round_number + 1,
+            draw=tickets,
+            lease_changes=changes,
+            events=(event,),
+        )
+        await self.store.apply(change, now=self.clock.now())
+        return True  # also where another change came first: whoever asked must look again
+
+    async def _tickets(self, job: JobRecord) -> tuple[Address | None, ...] | None:
+        order = job.order
+        try:
+            return await self.chain.draw(
+                order.hardware_class, order.seed_block, job.job, max_ticket=order.max_ticket
+            )
+        except ChainUnavailable:
+            raise
+        except ChainError as error:  # the seed block is not mined, or too old to be replaced
+            logger.debug("no draw for %s: %s", job.job.hex(), error)
+            return None
 
     async def place(self, wanting: Sequence[JobRecord], unfinished: Sequence[JobRecord]) -> None:
         """Place what replicas can be placed.
@@ -82,6 +139,8 @@ class Matching:
         if placements:
             await self.store.apply(self._placed(job, decision, placements), now=now)
         elif decision.impossible:
+            if await self.redraw(job):
+                return
             await self._change(job, JobEvent.FAILED, decision.summary, "failed", now)
         elif job.reason != decision.summary:
             await self._change(job, None, decision.summary, "waiting", now)

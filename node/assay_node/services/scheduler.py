@@ -68,12 +68,14 @@ class Scheduler:
             clock=parts.clock,
             domain=self._domain,
             policy=parts.policy,
+            redraw=self._matching.redraw,
         )
         self._settlement = Settlement(
             chain=parts.chain,
             store=parts.store,
             clock=parts.clock,
             policy=parts.policy,
+            redraw=self._matching.redraw,
             on_settled=self._settled,
         )
         self._head = ChainHead(parts.chain, poll_interval_s=parts.policy.poll_interval_s)
@@ -140,7 +142,7 @@ class Scheduler:
             for after, before in zip(placed, wanting, strict=True):
                 if after is None or after.state in JOB_ENDS:
                     continue
-                if after.leases != before.leases:
+                if (after.leases, after.draw) != (before.leases, before.draw):
                     self._touch(after.job)
                 else:
                     self._waiting.add(after.job)
@@ -174,7 +176,7 @@ class Scheduler:
             case lifecycle.ReplaceAtLimit(leases):
                 changed = await self._leases.replace_at_limit(job, leases)
             case lifecycle.FixCommitSet():
-                changed = await self._leases.fix_commit_set(job)
+                changed = await self._redraw_if_known(job) or await self._leases.fix_commit_set(job)
             case lifecycle.AskReveal(lease):
                 self._start(job, lease, self._leases.ask_reveal(job, lease))
             case lifecycle.NextRound(silent):
@@ -196,6 +198,13 @@ class Scheduler:
         if self._outlives_history(job, head):
             await self._settlement.keep_seed(job)
         return True
+
+    async def _redraw_if_known(self, job: JobRecord) -> bool:
+        """Notice a replaced seed block before tickets are signed; the result waits for no chain."""
+        try:
+            return await self._matching.redraw(job)
+        except ChainError:
+            return False  # the contract looks again when the receipt is settled
 
     def _await_block(self, job: JobRecord, number: int) -> bool:
         self._head.wait_for(job.job, number)

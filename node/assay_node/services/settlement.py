@@ -7,7 +7,7 @@ once.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,6 +44,8 @@ class Settlement:
     store: SchedulerStore
     clock: Clock
     policy: Policy
+    redraw: Callable[[JobRecord], Awaitable[bool]]
+    """Draws a job anew where its seed block was replaced; True when it did."""
     on_settled: Callable[[Sequence[JobRecord]], None]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _sent_at: dict[Digest, float] = field(default_factory=dict)
@@ -146,13 +148,13 @@ class Settlement:
         failures: dict[Digest, str] = {}
         for skipped in outcome.skipped:
             job = await self.store.job(skipped.job_id)
-            if job is None or skipped.job_id not in mine:
+            if job is None or job.transaction != record.hash:
                 continue
             # the receipt may have been settled before, by this scheduler or anybody who held it
             earlier = await self.chain.settlement_of(job.job, from_block=job.order.seed_block)
             if earlier is not None:
                 settlements.append(earlier)
-            else:
+            elif not await self.redraw(job):
                 failures[job.job] = f"the contract refused the receipt: {skipped.reason}"
         await self.store.finish_transaction(
             record, settlements=settlements, failures=failures, now=self.clock.now()

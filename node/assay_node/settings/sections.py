@@ -141,7 +141,9 @@ class SchedulerSettings(_Section):
         description="How long a disconnected provider may be away before it is replaced.",
     )
     offer_timeout_s: Interval = Field(
-        default=5.0, description="How long a drawn provider may take to accept a lease."
+        default=15.0,
+        description="How long a drawn provider may take to accept a lease; it is asked again while "
+        "it cannot tell, say because its chain endpoint is away.",
     )
     fetch_timeout_s: Interval = Field(
         default=60.0, description="How long fetching a job's spec and inputs may take."

@@ -57,6 +57,8 @@ async def change_job(connection: AsyncConnection, change: JobChange, now: float)
         values["state"] = state
     if change.event is JobEvent.COMMITTED:
         values["revealing_since"] = now
+    if change.event is JobEvent.REDRAWN:
+        values["tx"] = None  # its receipt was refused; the next round's gets a transaction anew
     changed = {
         "reason": change.reason,
         "round": change.round_number,
@@ -99,6 +101,8 @@ async def change_lease(
     if lease.event is LeaseEvent.NEXT_ROUND:
         values |= {"round": change.round_number, "commit": None, "reveal": None}
         values["offered_at"] = now
+    if lease.ticket is not None:
+        values["ticket"] = lease.ticket
     if lease.commit is not None:
         values["commit"] = codec.encode(lease.commit)
     if lease.reveal is not None:
@@ -121,10 +125,11 @@ async def change_lease(
 async def insert_lease(
     connection: AsyncConnection, change: JobChange, lease: NewLease, now: float
 ) -> None:
-    """Add a replica, or raise `Stale` when its operator or ticket has one already."""
+    """Add a replica, or raise `Stale` when its operator had one, or its ticket has one."""
     clash = select(leases.c.job).where(
         leases.c.job == to_hex(change.job),
-        (leases.c.operator == lease.operator) | (leases.c.ticket == lease.ticket),
+        (leases.c.operator == lease.operator)
+        | (leases.c.ticket == lease.ticket) & leases.c.state.in_(_ACTIVE),
     )
     if (await connection.execute(clash)).first():
         raise Stale

@@ -16,7 +16,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    UniqueConstraint,
 )
 
 HEX: Final = String(66)
@@ -67,7 +66,6 @@ leases: Final = Table(
     Column("commit", LargeBinary),
     Column("reveal", LargeBinary),
     Column("release_due", Boolean, nullable=False),
-    UniqueConstraint("job", "ticket"),
     Index("leases_to_release", "release_due"),
 )
 

@@ -1,13 +1,14 @@
 """A provider that does what a test tells it, with real keys, signatures and messages."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from assay_node.keys import LocalKey, create_key
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec
-from assay_node.protocol.errors import Refused
+from assay_node.protocol.errors import ChainUnavailable, Refused
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.messages import (
     COMMIT,
@@ -52,6 +53,10 @@ class ScriptedProvider:
     signer: LocalKey = field(default_factory=create_key)
     output: Cid = GOOD
     refuses: str = ""
+    judges: Callable[[], str] | None = None
+    """Returns why it refuses the lease offer just heard, if it does."""
+    chain_away: int = 0
+    """How many lease offers it cannot judge before its chain endpoint is back."""
     at_limit: bool = False
     silent: bool = False
     forges: bool = False
@@ -105,10 +110,12 @@ class ScriptedProvider:
     async def _lease(self, _peer: PeerId, data: bytes) -> bytes:
         lease = codec.decode(LeaseOffer, data)
         self.leases.append(lease)
-        if self.refuses:
-            return codec.encode(
-                LeaseAnswer(accepted=False, reason=self.refuses, rate_microusd=RATE)
-            )
+        if self.chain_away:
+            self.chain_away -= 1
+            raise ChainUnavailable("the chain does not answer; try again")
+        refuses = self.judges() if self.judges else self.refuses
+        if refuses:
+            return codec.encode(LeaseAnswer(accepted=False, reason=refuses, rate_microusd=RATE))
         return codec.encode(LeaseAnswer(accepted=True, reason="", rate_microusd=RATE))
 
     async def commit(self, lease: LeaseOffer) -> None:

@@ -213,6 +213,92 @@ async def test_who_refuses_is_passed_over_with_its_reason(world):
     assert [lease.ticket for lease in record.leases] == [0, 1, 2, 3]
 
 
+async def test_who_cannot_ask_its_chain_for_a_moment_keeps_its_place(world):
+    world.providers[0].chain_away = 3
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert [lease.ticket for lease in record.leases] == [0, 1, 2]
+    assert len(world.providers[0].leases) == 4
+
+
+async def test_who_cannot_ask_its_chain_for_long_is_replaced(world):
+    world.providers[0].chain_away = 10**6
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    lost = record.leases[0]
+    assert lost.state is LeaseState.LOST
+    assert "no answer" in lost.reason
+    assert "chain" in lost.reason
+
+
+def reorganise(chain, *drawn: int) -> None:
+    """Replace the seed block: from now on these operators are drawn, in this order."""
+    chain.operators = [operator(n) for n in drawn]
+
+
+async def test_a_seed_block_replaced_during_the_run_moves_replicas_to_their_new_tickets(world):
+    job = await world.submit()
+    await world.until(job, lambda r: [o.state for o in r.leases] == [LeaseState.ACCEPTED] * 3)
+    reorganise(world.chain, 4, 3, 2, 1, 5)
+    await world.commit_all(job)
+    await world.commit_all(job, round_number=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED, record.reason
+    held = {lease.operator: lease.ticket for lease in record.leases}
+    assert held == {operator(1): 3, operator(2): 2, operator(3): 1}
+    assert len(record.settlement.paid) == 3
+
+
+async def test_who_the_replaced_seed_block_does_not_draw_is_lost(world):
+    job = await world.submit()
+    await world.until(job, lambda r: [o.state for o in r.leases] == [LeaseState.ACCEPTED] * 3)
+    reorganise(world.chain, 4, 3, 2)
+    await world.commit_all(job)
+    await world.commit_all(job, round_number=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED, record.reason
+    assert {p.operator for p in record.settlement.paid} == {operator(n) for n in (2, 3, 4)}
+    (lost,) = [lease for lease in record.leases if lease.operator == operator(1)]
+    assert lost.state is LeaseState.LOST
+    assert "replaced block" in lost.reason
+    async with asyncio.timeout(5):
+        while not world.providers[0].released:  # noqa: ASYNC110 - the provider's own list
+            await asyncio.sleep(0.01)
+
+
+async def test_a_receipt_refused_because_the_seed_block_was_replaced_is_made_anew(world):
+    job = await world.submit()
+
+    def once() -> None:
+        world.chain.before_send = None
+        reorganise(world.chain, 3, 1, 5, 2)
+
+    world.chain.before_send = once
+    await world.commit_all(job)
+    await world.commit_all(job, round_number=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED, record.reason
+    assert record.round_number == 1
+    assert len(world.chain.settled) == 1
+
+
+async def test_a_provider_that_sees_the_replaced_seed_block_first_keeps_its_place(world):
+    def judge() -> str:
+        reorganise(world.chain, 2, 3, 1)
+        return "" if world.providers[0].leases[-1].ticket == 2 else "not drawn at this ticket"
+
+    world.providers[0].judges = judge
+    job = await world.submit()
+    await world.commit_all(job, round_number=1)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED, record.reason
+    assert [lease.operator for lease in record.leases] == [operator(n) for n in (2, 3, 1)]
+
+
 async def test_who_withholds_its_reveal_is_replaced_and_the_others_commit_anew(world):
     world.providers[2].silent = True
     job = await world.submit(reveal_window_s=1)

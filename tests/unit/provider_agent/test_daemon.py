@@ -334,6 +334,25 @@ async def test_a_later_round_while_running_changes_the_round_only(world: World) 
         assert (commit.round_number, len(world.sandbox.requests)) == (2, 1)
 
 
+async def test_a_ticket_may_change_with_a_later_round_if_the_chain_draws_it(world: World) -> None:
+    async with world.daemon():
+        await introduced(world)
+        signed = world.signed_order()
+        job = job_id(signed.order, DOMAIN)
+        assert (await world.scheduler.lease(signed, ticket=1)).accepted
+        await world.scheduler.committed()
+        same_round = await world.scheduler.lease(signed, ticket=3)
+        assert "in this round the lease stands at ticket 1" in same_round.reason
+        not_ours = await world.scheduler.lease(signed, ticket=2, round_number=1)
+        assert "not drawn at ticket 2" in not_ours.reason
+        assert (await world.stored(job)).round_number == 0
+        assert (await world.scheduler.lease(signed, ticket=3, round_number=1)).accepted
+        commit = await world.scheduler.committed(2)
+        assert commit.round_number == 1
+        stored = await world.stored(job)
+        assert (stored.ticket, len(world.sandbox.requests)) == (3, 1)
+
+
 async def test_leaving_hands_back_what_was_not_executed(world: World) -> None:
     async with world.daemon() as daemon:
         await introduced(world)

@@ -53,7 +53,6 @@ def upgrade() -> None:
         sa.Column("commit", sa.LargeBinary),
         sa.Column("reveal", sa.LargeBinary),
         sa.Column("release_due", sa.Boolean, nullable=False),
-        sa.UniqueConstraint("job", "ticket"),
     )
     op.create_index("leases_to_release", "leases", ["release_due"])
     op.create_table(
