@@ -56,7 +56,7 @@ contract Deploy {
         address market = vm.computeCreateAddress(deployer, nonce + 2);
         deployment.token = token;
         deployment.treasury = treasury;
-        deployment.vault = new Vault(token, treasury, providers, market);
+        deployment.vault = new Vault(token, treasury, providers, market, new address[](0));
         deployment.providers = new Providers(deployment.vault);
         deployment.market = new Market(deployment.vault, deployment.providers);
         if (address(deployment.providers) != providers) {

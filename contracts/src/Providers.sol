@@ -3,12 +3,14 @@ pragma solidity 0.8.37;
 
 import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Account} from "./types/Accounts.sol";
 import {Claim, ClaimsResult} from "./types/Seats.sol";
 
 /// @notice Keeps seats, seeds and signing keys; see IProviders.
@@ -121,8 +123,10 @@ contract Providers is IProviders {
         if (block.timestamp < standing_.readyAt) {
             revert Providers_StillUnbonding(msg.sender, standing_.readyAt);
         }
-        uint256 bonded = VAULT.account(msg.sender).bond;
-        uint256 backing = standing_.seats * SEAT;
+        Account memory books = VAULT.account(msg.sender);
+        uint256 bonded = books.bond;
+        // What an open matter holds stays too, whichever is more: seats are backed by any stake.
+        uint256 backing = Math.max(standing_.seats * SEAT, books.locked);
         if (bonded <= backing) revert Providers_NothingToExit(msg.sender);
         uint64 spare = (bonded - backing).toUint64();
         emit Exited(msg.sender, spare);

@@ -35,6 +35,12 @@ contract Vault is IVault, ReentrancyGuardTransient {
     mapping(address requester => mapping(uint256 word => uint256 bits)) private _nonces;
 
     /// @inheritdoc IVault
+    mapping(address module => bool) public isModule;
+    /// @inheritdoc IVault
+    /// @dev One for each module: a mistake in one cannot spend what another holds.
+    mapping(address module => uint64) public escrow;
+
+    /// @inheritdoc IVault
     /// @dev Settlements keep it as it is, so no balance can outgrow 64 bits and no credit can ever fail.
     uint64 public total;
 
@@ -48,7 +54,18 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, address treasury_, address providers_, address market_) {
+    modifier onlyModule() {
+        _requireModule();
+        _;
+    }
+
+    constructor(
+        IERC20 token_,
+        address treasury_,
+        address providers_,
+        address market_,
+        address[] memory modules
+    ) {
         uint8 decimals = IERC20Metadata(address(token_)).decimals();
         if (decimals < LEDGER_DECIMALS) revert Vault_TooFewDecimals(decimals);
         TOKEN = token_;
@@ -56,6 +73,9 @@ contract Vault is IVault, ReentrancyGuardTransient {
         TREASURY = treasury_;
         PROVIDERS = providers_;
         MARKET = market_;
+        for (uint256 i = 0; i < modules.length; ++i) {
+            isModule[modules[i]] = true;
+        }
     }
 
     // --- money in and out ---------------------------------------------------------------------
@@ -142,6 +162,66 @@ contract Vault is IVault, ReentrancyGuardTransient {
         if (slashed != 0) _accounts[TREASURY].free += slashed;
     }
 
+    // --- modules ------------------------------------------------------------------------------
+
+    /// @inheritdoc IVault
+    function reserve(address requester, address scheduler, uint256 nonce, uint64 amount) external onlyModule {
+        mapping(uint256 => uint256) storage words = _nonces[requester];
+        uint256 word = words[nonce >> 8];
+        uint256 bit = _bit(nonce);
+        if (word & bit != 0) revert Vault_NonceSpent(requester, nonce);
+        Budget storage budget_ = _budgets[requester][scheduler];
+        uint64 there = budget_.amount;
+        if (there < amount) revert Vault_BudgetTooSmall(requester, scheduler, there, amount);
+        words[nonce >> 8] = word | bit;
+        budget_.amount = there - amount;
+        escrow[msg.sender] += amount;
+    }
+
+    /// @inheritdoc IVault
+    function refund(address requester, address scheduler, uint64 amount) external onlyModule {
+        escrow[msg.sender] -= amount;
+        _budgets[requester][scheduler].amount += amount;
+    }
+
+    /// @inheritdoc IVault
+    function collect(address from, uint64 amount) external onlyModule {
+        _debit(from, amount);
+        escrow[msg.sender] += amount;
+    }
+
+    /// @inheritdoc IVault
+    function pay(address to, uint64 amount) external onlyModule {
+        escrow[msg.sender] -= amount;
+        _accounts[to].free += amount;
+    }
+
+    /// @inheritdoc IVault
+    function lock(address operator, uint64 amount) external onlyModule {
+        Account memory books = _accounts[operator];
+        uint64 available = books.bond - books.locked;
+        if (available < amount) revert Vault_StakeLocked(operator, available, amount);
+        _accounts[operator].locked = books.locked + amount;
+    }
+
+    /// @inheritdoc IVault
+    function distribute(Share[] calldata shares, uint64 unlocked)
+        external
+        onlyModule
+        returns (uint64[] memory moved)
+    {
+        moved = new uint64[](shares.length);
+        uint64 slashed = 0;
+        uint64 paid = 0;
+        for (uint256 i = 0; i < shares.length; ++i) {
+            _accounts[shares[i].operatorOf()].locked -= unlocked;
+            (moved[i], slashed) = _apply(shares[i], slashed);
+            if (shares[i].kindOf() != ShareKind.Slashed) paid += moved[i];
+        }
+        escrow[msg.sender] -= paid;
+        if (slashed != 0) _accounts[TREASURY].free += slashed;
+    }
+
     // --- stake --------------------------------------------------------------------------------
 
     /// @inheritdoc IVault
@@ -154,6 +234,8 @@ contract Vault is IVault, ReentrancyGuardTransient {
     /// @inheritdoc IVault
     function release(address operator, uint64 amount) external onlyProviders {
         Account memory books = _accounts[operator];
+        uint64 available = books.bond - books.locked;
+        if (available < amount) revert Vault_StakeLocked(operator, available, amount);
         books.bond -= amount;
         books.free += amount;
         _accounts[operator] = books;
@@ -251,7 +333,8 @@ contract Vault is IVault, ReentrancyGuardTransient {
         Account memory books = _accounts[operator];
         amount = share.amountOf();
         if (kind == ShareKind.Slashed) {
-            if (amount > books.bond) amount = books.bond;
+            uint64 available = books.bond - books.locked; // what is locked answers for something else
+            if (amount > available) amount = available;
             books.bond -= amount;
             slashed += amount;
             if (books.faults != type(uint32).max) ++books.faults;
@@ -269,6 +352,10 @@ contract Vault is IVault, ReentrancyGuardTransient {
 
     function _requireMarket() private view {
         if (msg.sender != MARKET) revert Vault_NotMarket(msg.sender);
+    }
+
+    function _requireModule() private view {
+        if (!isModule[msg.sender]) revert Vault_NotModule(msg.sender);
     }
 
     function _requireProviders() private view {

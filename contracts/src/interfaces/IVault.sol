@@ -8,7 +8,8 @@ import {Share} from "../types/Share.sol";
 
 /// @title The money of the market
 /// @notice Holds one ERC-20 and keeps everybody's books in micro-USD. Tokens move only on deposit and withdrawal.
-/// @dev No owner, no proxy, no pause: Market alone posts settlements, Providers alone moves stake.
+/// @dev No owner, no proxy, no pause: Market alone posts settlements, Providers alone moves stake, and a module (a
+/// contract named at deployment, such as Road) pays out only what was put into its own escrow.
 interface IVault {
     /// @notice `amount` micro-USD arrived from `from` for `account`.
     event Deposited(address indexed from, address indexed account, uint64 amount);
@@ -25,12 +26,16 @@ interface IVault {
     /// @notice `amount` of an operator's stake became free.
     event StakeReleased(address indexed operator, uint64 amount);
 
+    error Vault_BudgetTooSmall(address requester, address scheduler, uint64 amount, uint64 needed);
     error Vault_BudgetNotOpen(address requester, address scheduler);
     error Vault_BudgetStillOpen(address requester, address scheduler, uint48 closesAt);
     error Vault_Full(uint256 total);
     error Vault_InsufficientFree(address account, uint64 free, uint64 amount);
+    error Vault_NonceSpent(address requester, uint256 nonce);
     error Vault_NotMarket(address caller);
+    error Vault_NotModule(address caller);
     error Vault_NotProviders(address caller);
+    error Vault_StakeLocked(address operator, uint64 available, uint64 needed);
     error Vault_TooFewDecimals(uint8 decimals);
 
     /// @notice Pays `amount` micro-USD of the caller's tokens into the account of `to`.
@@ -69,6 +74,26 @@ interface IVault {
     /// @notice Turns stake of `operator` into free money; called by Providers only.
     function release(address operator, uint64 amount) external;
 
+    /// @notice Moves `amount` of a budget into the calling module's escrow and spends the order's nonce.
+    function reserve(address requester, address scheduler, uint256 nonce, uint64 amount) external;
+
+    /// @notice Moves `amount` of a calling module's escrow back into a budget, also into one that is closing.
+    function refund(address requester, address scheduler, uint64 amount) external;
+
+    /// @notice Moves `amount` of somebody's free money into the calling module's escrow.
+    function collect(address from, uint64 amount) external;
+
+    /// @notice Moves `amount` of a calling module's escrow into somebody's free money.
+    function pay(address to, uint64 amount) external;
+
+    /// @notice Holds `amount` of an operator's stake that nothing else holds yet.
+    function lock(address operator, uint64 amount) external;
+
+    /// @notice Lets go of `unlocked` of the stake of each share's operator, then pays it from the calling module's
+    /// escrow or slashes it to the treasury, as its kind says.
+    /// @return moved What was really paid or slashed for each share; a slash ends at the operator's stake.
+    function distribute(Share[] calldata shares, uint64 unlocked) external returns (uint64[] memory moved);
+
     /// @notice The books of one party.
     function account(address who) external view returns (Account memory);
 
@@ -81,7 +106,13 @@ interface IVault {
     /// @notice Whether an order's nonce is spent.
     function nonceUsed(address requester, uint256 nonce) external view returns (bool);
 
-    /// @notice All money in the books: every account's free and bond, and every budget.
+    /// @notice What a module holds of others' money.
+    function escrow(address module) external view returns (uint64);
+
+    /// @notice Whether a contract is a module of this Vault.
+    function isModule(address module) external view returns (bool);
+
+    /// @notice All money in the books: every account's free and bond, every budget, every module's escrow.
     function total() external view returns (uint64);
 
     /// @notice The token held.

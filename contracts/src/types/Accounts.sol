@@ -7,7 +7,7 @@ struct Account {
     uint64 free;
     /// Stake: all of it can be slashed.
     uint64 bond;
-    /// Part of the stake that open jobs hold; zero as long as jobs settle from receipts alone.
+    /// Part of the stake that modules hold for what is open with them: promised to nobody else.
     uint64 locked;
     /// Replicas that were in a quorum. Stays at its largest value rather than wrap.
     uint32 wins;

@@ -11,7 +11,7 @@ enum ShareKind {
     Won,
     /// No quorum formed: paid for its effort.
     Effort,
-    /// A quorum contradicted it: slashed, and a fault.
+    /// A quorum contradicted it, or it was silent where it had promised to speak: slashed, and a fault.
     Slashed
 }
 

@@ -69,7 +69,7 @@ contract VaultTest is MarketFixture {
     function test_deposit_fewDecimals() public {
         PlainToken token = new PlainToken(5);
         vm.expectRevert(abi.encodeWithSelector(IVault.Vault_TooFewDecimals.selector, 5));
-        new Vault(token, TREASURY, address(1), address(2));
+        new Vault(token, TREASURY, address(1), address(2), new address[](0));
     }
 
     function test_deposit_taxed() public {
@@ -238,7 +238,7 @@ contract VaultTest is MarketFixture {
     }
 
     function _vaultOf(IERC20 token) private returns (Vault) {
-        return new Vault(token, TREASURY, address(1), address(2));
+        return new Vault(token, TREASURY, address(1), address(2), new address[](0));
     }
 
     function _nester(bool withdraws) private returns (Nester nester, Vault other) {
