@@ -152,7 +152,7 @@ class AnvilProcess:
                 stderr=stderr,
             )
             try:
-                await _wait_until_answering(process, port, stderr)
+                await _wait_until_answering(process, port, stderr, self._settings.state)
             except BaseException:
                 try:
                     await _terminate(process)
@@ -212,7 +212,7 @@ def _pinned_binary(tool: str) -> Path:
 
 
 async def _wait_until_answering(
-    process: asyncio.subprocess.Process, port: int, stderr: IO[bytes]
+    process: asyncio.subprocess.Process, port: int, stderr: IO[bytes], state: Path | None
 ) -> None:
     async with open_rpc(f"http://{HOST}:{port}", timeout_s=_RPC_TIMEOUT_S) as rpc:
         try:
@@ -228,6 +228,11 @@ async def _wait_until_answering(
             raise LocalError(f"anvil did not answer within {START_S_MAX:g} s") from None
     stderr.seek(0)
     said = stderr.read(_STDERR_BYTES_MAX).decode(errors="replace").strip()
+    if state is not None and "failed to parse json file" in said:
+        raise LocalError(
+            f"{state} was cut short while the chain was killed: remove it, and the data of the "
+            "market that ran on it, to start a new chain"
+        )
     raise LocalError(f"anvil stopped with status {process.returncode}: {said or 'no reason given'}")
 
 

@@ -1,6 +1,7 @@
 """The local chain as a process: stopped, killed, restarted, and gone with its parent."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -137,8 +138,15 @@ async def test_a_taken_port_and_a_missing_binary_are_explained() -> None:
 
 async def test_a_chain_that_gives_up_says_why(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    state.write_text("{not a state")
+    state.write_text('{"no": "state"}')
     with pytest.raises(LocalError, match="anvil stopped with status"):
+        await AnvilProcess(anvil_settings(state=state)).start()
+
+
+async def test_a_state_file_torn_by_a_kill_is_named_with_the_remedy(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    state.write_text('{"block": {"number')
+    with pytest.raises(LocalError, match=r"state\.json was cut short .* remove it"):
         await AnvilProcess(anvil_settings(state=state)).start()
 
 
@@ -146,10 +154,20 @@ async def _next_dump(state: Path) -> None:
     before = _written(state)
     async with asyncio.timeout(20):
         await until(lambda: asyncio.to_thread(lambda: _written(state) > before))
+        # Anvil writes in place: the file is whole some time after it was touched.
+        await until(lambda: asyncio.to_thread(_is_whole, state))
 
 
 def _written(state: Path) -> int:
     return state.stat().st_mtime_ns if state.exists() else 0
+
+
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def _gone(pid: int) -> bool:
