@@ -228,7 +228,7 @@ async def _wait_until_answering(
             raise LocalError(f"anvil did not answer within {START_S_MAX:g} s") from None
     stderr.seek(0)
     said = stderr.read(_STDERR_BYTES_MAX).decode(errors="replace").strip()
-    if state is not None and "failed to parse json file" in said:
+    if state is not None and "EOF while parsing" in said:
         raise LocalError(
             f"{state} was cut short while the chain was killed: remove it, and the data of the "
             "market that ran on it, to start a new chain"
