@@ -30,7 +30,6 @@ ORDER_TYPE: Final = (
 REVEAL_TYPE: Final = "Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)"
 COMMIT_TYPE: Final = "Commit(bytes32 job,uint32 round,bytes32 commitment)"
 OFFER_TYPE: Final = "Offer(bytes32 body)"
-QUERY_TYPE: Final = "Query(bytes32 body)"
 
 _DOMAIN_TYPE: Final = (
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"

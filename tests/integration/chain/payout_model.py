@@ -170,11 +170,14 @@ class Domain:
         return self.digest("Reveal", job, commits, replica.tag, replica.rate, replica.secs)
 
 
-def commit_set(job: bytes, replicas: Sequence[Replica]) -> bytes:
+def commitment(job: bytes, replica: Replica) -> bytes:
     types = ["bytes32", "address", "bytes32", "uint32", "bytes32"]
-    return keccak(
-        b"".join(keccak(encode(types, [job, r.operator, r.tag, r.secs, r.salt])) for r in replicas)
-    )
+    said = [job, replica.operator, replica.tag, replica.secs, replica.salt]
+    return keccak(encode(types, said))
+
+
+def commit_set(job: bytes, replicas: Sequence[Replica]) -> bytes:
+    return keccak(b"".join(commitment(job, replica) for replica in replicas))
 
 
 def signer_of(digest: bytes, signature: bytes) -> str | None:
