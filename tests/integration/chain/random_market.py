@@ -146,9 +146,12 @@ class RandomMarket:
         return [
             lambda: self._deposit(pick(self.people[:-1]), usd(300)),
             lambda: self._withdraw(pick(self.people[:-1]), usd(300)),
-            lambda: self._fund(requester, scheduler, usd(600)),
-            lambda: self._fund(requester, scheduler, usd(600)),
-            lambda: self._fund(requester, scheduler, usd(600)),
+            lambda: self._fund(requester, scheduler, usd(900)),
+            lambda: self._bring_and_fund(requester, scheduler, usd(900)),
+            lambda: self._bring_and_fund(requester, scheduler, usd(900)),
+            lambda: self._bring_and_fund(requester, scheduler, usd(900)),
+            lambda: self._bring_and_stake(operator, kind, seats),
+            lambda: self._bring_and_stake(operator, kind, seats),
             lambda: self._take_back(requester, scheduler),
             lambda: self._leave(operator),
             lambda: self._vault_call(requester, "close", scheduler),
@@ -223,6 +226,14 @@ class RandomMarket:
             lambda now: self.model.keep_seed(kind, block, now),
             self.schedulers[0], self._at.providers, "keepSeed(bytes32,uint256)", kind, block,
         )  # fmt: skip
+
+    async def _bring_and_fund(self, who: str, scheduler: str, amount: int) -> None:
+        await self._deposit(who, amount)
+        await self._fund(who, scheduler, amount)
+
+    async def _bring_and_stake(self, who: str, kind: bytes, seats: int) -> None:
+        await self._deposit(who, seats * model.SEAT)
+        await self._stake(who, kind, seats)
 
     async def _take_back(self, who: str, scheduler: str) -> None:
         """Close a budget, wait for about as long as its notice, reclaim it."""

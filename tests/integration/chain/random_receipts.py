@@ -45,7 +45,6 @@ class RandomReceipts:
 
     def _order(self, now: model.Now) -> model.Order:
         pick, roll = self._random.choice, self._random.random()
-        k = pick((1, 2, 3, 3, 3, 3, 4, 5, 7, 8))
         expiry = now.timestamp + self._random.randint(60, model.HORIZON_S)
         seed_block = now.number - self._random.randint(2, 20)
         if roll < 0.03:
@@ -55,6 +54,8 @@ class RandomReceipts:
         elif roll < 0.09:
             seed_block = pick((0, now.number + 5, now.number + 10**9))
         hardware_class = pick(self._classes)
+        there = len(set(self._model.classes[hardware_class].holders))
+        k = max(1, min(there, pick((1, 2, 3, 3, 3, 3, 4, 5, 7, 8))))
         if kept := list(self._model.classes[hardware_class].kept):
             seed_block = pick(kept[-3:]) if self._random.random() < 0.1 else seed_block
         requester = pick(list(self._keys))
