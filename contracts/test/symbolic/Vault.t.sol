@@ -15,21 +15,36 @@ interface ISvm {
 }
 
 /// @notice The Vault's books from any state they can be in, for all amounts; run by halmos (`make prove`).
-/// @dev The test plays Market, Providers and a module itself. Parties are few and fixed, and a symbolic choice among
-/// them lets one be several at once: an operator that is also the treasury, a scheduler that is also an operator.
+/// @dev The test plays Market, Providers and a module itself. One party may be several: an operator that is also the
+/// treasury, or the scheduler.
 contract VaultSymbolic {
     ISvm private constant SVM = ISvm(0xF3993A62377BCd56AE39D773740A5390411E8BC9);
-    address private constant TREASURY = address(0x7EA5);
+    address private constant TREASURY_ADDRESS = address(0x7EA5);
     address private constant REQUESTER = address(0xC1);
-    address private constant SCHEDULER = address(0x5C);
-    address private constant OPERATOR = address(0x09);
+    uint256 private constant OPERATOR = 0;
+    uint256 private constant SCHEDULER = 1;
+    uint256 private constant TREASURY = 2;
+    uint256 private constant PARTIES = 3;
+
+    /// @dev All the money that a check can touch. What it must be afterwards is worked out beside the Vault and
+    /// compared part by part: that says who is paid as well as that nothing is made or lost.
+    struct State {
+        uint256[PARTIES] free;
+        uint256[PARTIES] bond;
+        uint256[PARTIES] locked;
+        uint256 budget;
+        uint256 escrow;
+    }
+
+    /// @dev 1.1 trillion dollars in micro-USD.
+    uint64 private constant MOST = 2 ** 60;
 
     Vault private _vault;
 
     function setUp() public {
         address[] memory modules = new address[](1);
         modules[0] = address(this);
-        _vault = new Vault(new PlainToken(6), TREASURY, address(this), address(this), modules);
+        _vault = new Vault(new PlainToken(6), TREASURY_ADDRESS, address(this), address(this), modules);
         SVM.enableSymbolicStorage(address(_vault));
     }
 
@@ -38,11 +53,11 @@ contract VaultSymbolic {
     /// @dev Whoever settles it, on whichever road: once.
     function check_nonce_once(address requester, uint256 nonce, bool byModule) public {
         vm.assume(!_vault.nonceUsed(requester, nonce));
-        if (byModule) _vault.reserve(requester, SCHEDULER, nonce, 0);
-        else assert(_post(requester, nonce) == PostingResult.Done);
+        if (byModule) _vault.reserve(requester, _party(SCHEDULER), nonce, 0);
+        else assert(_spend(requester, nonce) == PostingResult.Done);
         assert(_vault.nonceUsed(requester, nonce));
-        assert(_post(requester, nonce) == PostingResult.NonceSpent);
-        try _vault.reserve(requester, SCHEDULER, nonce, 0) {
+        assert(_spend(requester, nonce) == PostingResult.NonceSpent);
+        try _vault.reserve(requester, _party(SCHEDULER), nonce, 0) {
             assert(false);
         } catch {}
     }
@@ -57,175 +72,249 @@ contract VaultSymbolic {
     ) public {
         vm.assume(requester != other || nonce != another);
         bool before = _vault.nonceUsed(other, another);
-        if (byModule) _vault.reserve(requester, SCHEDULER, nonce, 0);
-        else _post(requester, nonce);
+        if (byModule) _vault.reserve(requester, _party(SCHEDULER), nonce, 0);
+        else _spend(requester, nonce);
         assert(_vault.nonceUsed(other, another) == before);
     }
 
-    function _post(address requester, uint256 nonce) private returns (PostingResult) {
+    function _spend(address requester, uint256 nonce) private returns (PostingResult) {
         Posting[] memory postings = new Posting[](1);
-        postings[0] = Posting({requester: requester, fee: 0, shares: 0, scheduler: SCHEDULER, nonce: nonce});
+        postings[0] =
+            Posting({requester: requester, fee: 0, shares: 0, scheduler: _party(SCHEDULER), nonce: nonce});
         (PostingResult[] memory results,) = _vault.post(postings, new Share[](0));
         return results[0];
     }
 
     // --- settlements --------------------------------------------------------------------------
 
-    /// @dev Paying conserves money, and no state of anybody's books makes it revert. One share, from any state: the
-    /// next share meets a state like any other.
-    function check_post_pays(uint64 fee, uint256 nonce, bool own, uint64 amount) public {
-        Share share = toShare(own ? SCHEDULER : OPERATOR, amount, ShareKind.Won);
-        _checkPost(fee, nonce, share);
-    }
-
-    function check_post_paysEffort(uint256 nonce, uint64 amount) public {
-        _checkPost(0, nonce, toShare(OPERATOR, amount, ShareKind.Effort));
-    }
-
-    /// @dev Slashing conserves money, also when the treasury is an operator, and takes nothing that is locked.
-    function check_post_slashes(uint64 fee, uint256 nonce, bool treasury, uint64 amount) public {
-        Share share = toShare(treasury ? TREASURY : OPERATOR, amount, ShareKind.Slashed);
-        _checkPost(fee, nonce, share);
-    }
-
-    function _checkPost(uint64 fee, uint256 nonce, Share share) private {
-        uint256 sum = _assumedSum();
-        Account memory before = _assumedStake(share.operatorOf());
-        Posting[] memory postings = new Posting[](1);
-        postings[0] = Posting({requester: REQUESTER, fee: fee, shares: 1, scheduler: SCHEDULER, nonce: nonce});
-        try _vault.post(postings, _one(share)) returns (PostingResult[] memory, uint64[] memory) {
-            assert(_sum() == sum);
-            Account memory books = _vault.account(share.operatorOf());
-            assert(books.locked == before.locked && books.locked <= books.bond);
-        } catch {
-            assert(false);
+    /// @dev A job is paid from its budget to the unit, or not at all, and no state of anybody's books makes it revert.
+    /// One share, from any state: the next share meets a state like any other.
+    function check_post_pays(uint64 fee, uint256 nonce, bool own, uint64 amount, bool effort) public {
+        State memory state = _anyState();
+        uint256 winner = own ? SCHEDULER : OPERATOR;
+        bool done = !_vault.nonceUsed(REQUESTER, nonce) && uint256(fee) + amount <= state.budget;
+        _post(fee, nonce, toShare(_party(winner), amount, effort ? ShareKind.Effort : ShareKind.Won));
+        if (done) {
+            state.budget -= uint256(fee) + amount;
+            state.free[SCHEDULER] += fee;
+            state.free[winner] += amount;
         }
+        _assertState(state);
     }
 
-    /// @dev A module's judgement conserves money; it reverts only for what the module itself did wrong.
-    function check_distribute_pays(bool effort, uint64 amount, uint64 unlocked) public {
-        bool covered = _vault.escrow(address(this)) >= amount;
-        ShareKind kind = effort ? ShareKind.Effort : ShareKind.Won;
-        _checkDistribute(toShare(OPERATOR, amount, kind), unlocked, covered);
+    /// @dev A slash moves stake to the treasury, also the treasury's own, and takes nothing that is locked.
+    function check_post_slashes(uint256 nonce, bool treasury, uint64 amount) public {
+        State memory state = _anyState();
+        bool done = !_vault.nonceUsed(REQUESTER, nonce);
+        uint256 liar = treasury ? TREASURY : OPERATOR;
+        _post(0, nonce, toShare(_party(liar), amount, ShareKind.Slashed));
+        if (done) _slash(state, liar, amount);
+        _assertState(state);
+    }
+
+    /// @dev A module's judgement lets stake go and pays from its own escrow; it reverts only for what the module
+    /// itself did wrong.
+    function check_distribute_pays(uint64 amount, uint64 unlocked, bool effort) public {
+        State memory state = _anyState();
+        bool right = state.locked[OPERATOR] >= unlocked && state.escrow >= amount;
+        Share share = toShare(_party(OPERATOR), amount, effort ? ShareKind.Effort : ShareKind.Won);
+        assert(_distribute(share, unlocked) == right);
+        if (right) {
+            state.locked[OPERATOR] -= unlocked;
+            state.escrow -= amount;
+            state.free[OPERATOR] += amount;
+        }
+        _assertState(state);
     }
 
     function check_distribute_slashes(bool treasury, uint64 amount, uint64 unlocked) public {
-        _checkDistribute(
-            toShare(treasury ? TREASURY : OPERATOR, amount, ShareKind.Slashed), unlocked, true
-        );
-    }
-
-    function _checkDistribute(Share share, uint64 unlocked, bool covered) private {
-        uint256 sum = _assumedSum();
-        Account memory before = _assumedStake(share.operatorOf());
-        bool held = before.locked >= unlocked;
-        try _vault.distribute(_one(share), unlocked) {
-            assert(held && covered);
-            assert(_sum() == sum);
-            Account memory books = _vault.account(share.operatorOf());
-            assert(books.locked == before.locked - unlocked && books.locked <= books.bond);
-        } catch {
-            assert(!held || !covered);
+        State memory state = _anyState();
+        uint256 liar = treasury ? TREASURY : OPERATOR;
+        bool right = state.locked[liar] >= unlocked;
+        assert(_distribute(toShare(_party(liar), amount, ShareKind.Slashed), unlocked) == right);
+        if (right) {
+            state.locked[liar] -= unlocked;
+            _slash(state, liar, amount);
         }
+        _assertState(state);
     }
 
     // --- single moves -------------------------------------------------------------------------
 
     function check_reserve(uint256 nonce, uint64 amount) public {
-        uint256 sum = _assumedSum();
-        uint256 there = _vault.budget(REQUESTER, SCHEDULER).amount;
-        bool spent = _vault.nonceUsed(REQUESTER, nonce);
-        try _vault.reserve(REQUESTER, SCHEDULER, nonce, amount) {
-            assert(!spent && amount <= there);
-            assert(_vault.budget(REQUESTER, SCHEDULER).amount == there - amount);
-            assert(_sum() == sum);
-        } catch {
-            assert(spent || amount > there);
+        State memory state = _anyState();
+        bool right = !_vault.nonceUsed(REQUESTER, nonce) && amount <= state.budget;
+        bool done = true;
+        try _vault.reserve(REQUESTER, _party(SCHEDULER), nonce, amount) {}
+        catch {
+            done = false;
         }
+        assert(done == right);
+        if (right) {
+            state.budget -= amount;
+            state.escrow += amount;
+        }
+        _assertState(state);
     }
 
-    function check_escrow(uint64 amount, uint8 move) public {
-        uint256 sum = _assumedSum();
-        uint256 there = move == 0 ? _vault.account(OPERATOR).free : _vault.escrow(address(this));
+    function check_collect(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.free[OPERATOR];
         bool done = true;
-        if (move == 0) {
-            try _vault.collect(OPERATOR, amount) {}
-            catch {
-                done = false;
-            }
-        } else if (move == 1) {
-            try _vault.pay(OPERATOR, amount) {}
-            catch {
-                done = false;
-            }
-        } else {
-            try _vault.refund(REQUESTER, SCHEDULER, amount) {}
-            catch {
-                done = false;
-            }
+        try _vault.collect(_party(OPERATOR), amount) {}
+        catch {
+            done = false;
         }
-        assert(done == (amount <= there));
-        assert(_sum() == sum);
+        assert(done == right);
+        if (right) {
+            state.free[OPERATOR] -= amount;
+            state.escrow += amount;
+        }
+        _assertState(state);
     }
 
-    /// @dev Stake is locked once and leaves only when nothing holds it.
-    function check_stake(uint64 amount, uint8 move) public {
-        uint256 sum = _assumedSum();
-        Account memory books = _assumedStake(OPERATOR);
-        uint256 there = move == 0 ? books.free : books.bond - books.locked;
+    function check_pay(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.escrow;
         bool done = true;
-        if (move == 0) {
-            try _vault.bond(OPERATOR, amount) {}
-            catch {
-                done = false;
-            }
-        } else if (move == 1) {
-            try _vault.lock(OPERATOR, amount) {}
-            catch {
-                done = false;
-            }
-        } else {
-            try _vault.release(OPERATOR, amount) {}
-            catch {
-                done = false;
-            }
+        try _vault.pay(_party(OPERATOR), amount) {}
+        catch {
+            done = false;
         }
-        assert(done == (amount <= there));
-        assert(_sum() == sum);
-        books = _vault.account(OPERATOR);
-        assert(books.locked <= books.bond);
+        assert(done == right);
+        if (right) {
+            state.escrow -= amount;
+            state.free[OPERATOR] += amount;
+        }
+        _assertState(state);
+    }
+
+    function check_refund(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.escrow;
+        bool done = true;
+        try _vault.refund(REQUESTER, _party(SCHEDULER), amount) {}
+        catch {
+            done = false;
+        }
+        assert(done == right);
+        if (right) {
+            state.escrow -= amount;
+            state.budget += amount;
+        }
+        _assertState(state);
+    }
+
+    function check_bond(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.free[OPERATOR];
+        bool done = true;
+        try _vault.bond(_party(OPERATOR), amount) {}
+        catch {
+            done = false;
+        }
+        assert(done == right);
+        if (right) {
+            state.free[OPERATOR] -= amount;
+            state.bond[OPERATOR] += amount;
+        }
+        _assertState(state);
+    }
+
+    /// @dev Stake is locked once.
+    function check_lock(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.bond[OPERATOR] - state.locked[OPERATOR];
+        bool done = true;
+        try _vault.lock(_party(OPERATOR), amount) {}
+        catch {
+            done = false;
+        }
+        assert(done == right);
+        if (right) state.locked[OPERATOR] += amount;
+        _assertState(state);
+    }
+
+    /// @dev Stake leaves only when nothing holds it.
+    function check_release(uint64 amount) public {
+        State memory state = _anyState();
+        bool right = amount <= state.bond[OPERATOR] - state.locked[OPERATOR];
+        bool done = true;
+        try _vault.release(_party(OPERATOR), amount) {}
+        catch {
+            done = false;
+        }
+        assert(done == right);
+        if (right) {
+            state.bond[OPERATOR] -= amount;
+            state.free[OPERATOR] += amount;
+        }
+        _assertState(state);
     }
 
     // --- internals ----------------------------------------------------------------------------
 
-    /// @dev The parties' money, assumed to be what it always is: no more than 64 bits in all.
-    function _assumedSum() private view returns (uint256 sum) {
-        sum = _sum();
-        vm.assume(sum <= type(uint64).max);
-    }
-
-    /// @dev An operator's books, assumed to be as they always are: what is locked is stake.
-    function _assumedStake(address operator) private view returns (Account memory books) {
-        books = _vault.account(operator);
-        vm.assume(books.locked <= books.bond);
-    }
-
-    function _sum() private view returns (uint256 sum) {
-        unchecked {
-            sum = _moneyOf(OPERATOR) + _moneyOf(SCHEDULER) + _moneyOf(TREASURY);
-            sum += uint256(_vault.budget(REQUESTER, SCHEDULER).amount) + _vault.escrow(address(this));
+    /// @dev Any books as they can be: what is locked is stake, and no part is above `MOST`, which 64 bits of total
+    /// leave room for.
+    function _anyState() private view returns (State memory state) {
+        state = _state();
+        for (uint256 i = 0; i < PARTIES; ++i) {
+            vm.assume(state.free[i] <= MOST && state.bond[i] <= MOST && state.locked[i] <= state.bond[i]);
         }
+        vm.assume(state.budget <= MOST && state.escrow <= MOST);
     }
 
-    function _moneyOf(address party) private view returns (uint256) {
-        Account memory books = _vault.account(party);
-        unchecked {
-            return uint256(books.free) + books.bond;
+    function _state() private view returns (State memory state) {
+        for (uint256 i = 0; i < PARTIES; ++i) {
+            Account memory books = _vault.account(_party(i));
+            (state.free[i], state.bond[i], state.locked[i]) = (books.free, books.bond, books.locked);
         }
+        state.budget = _vault.budget(REQUESTER, _party(SCHEDULER)).amount;
+        state.escrow = _vault.escrow(address(this));
     }
 
-    function _one(Share share) private pure returns (Share[] memory shares) {
-        shares = new Share[](1);
+    function _assertState(State memory expected) private view {
+        State memory state = _state();
+        for (uint256 i = 0; i < PARTIES; ++i) {
+            assert(state.free[i] == expected.free[i]);
+            assert(state.bond[i] == expected.bond[i]);
+            assert(state.locked[i] == expected.locked[i]);
+        }
+        assert(state.budget == expected.budget);
+        assert(state.escrow == expected.escrow);
+    }
+
+    function _slash(State memory state, uint256 liar, uint64 amount) private pure {
+        uint256 available = state.bond[liar] - state.locked[liar];
+        uint256 taken = amount < available ? amount : available;
+        state.bond[liar] -= taken;
+        state.free[TREASURY] += taken;
+    }
+
+    function _post(uint64 fee, uint256 nonce, Share share) private {
+        Posting[] memory postings = new Posting[](1);
+        postings[0] =
+            Posting({requester: REQUESTER, fee: fee, shares: 1, scheduler: _party(SCHEDULER), nonce: nonce});
+        Share[] memory shares = new Share[](1);
         shares[0] = share;
+        try _vault.post(postings, shares) {}
+        catch {
+            assert(false);
+        }
+    }
+
+    function _distribute(Share share, uint64 unlocked) private returns (bool) {
+        Share[] memory shares = new Share[](1);
+        shares[0] = share;
+        try _vault.distribute(shares, unlocked) {
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    function _party(uint256 i) private pure returns (address) {
+        if (i == OPERATOR) return address(0x09);
+        return i == SCHEDULER ? address(0x5C) : TREASURY_ADDRESS;
     }
 }
