@@ -34,11 +34,17 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
     "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
     "take it back after its notice (closing time {closesAt})",
+    "Vault_BudgetTooSmall": "the budget of {requester} for scheduler {scheduler} holds {amount}, "
+    "and {needed} is needed",
     "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
     "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
     "more first",
+    "Vault_NonceSpent": "nonce {nonce} of {requester} is spent: its order was settled or opened",
     "Vault_NotMarket": "only the Market contract may do that",
+    "Vault_NotModule": "only a module of the Vault may do that",
     "Vault_NotProviders": "only the Providers contract may do that",
+    "Vault_StakeLocked": "operator {operator} has {available} of stake that nothing holds and "
+    "{needed} is needed",
     "Vault_TooFewDecimals": "the token has {decimals} decimals; the market needs 6 or more",
     "Providers_ClassFull": "hardware class {hardwareClass} has no room for more seats",
     "Providers_NoSeats": "the number of seats is at least 1",
@@ -74,7 +80,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Error": "{text}",
     "Panic": "the contract stopped at an internal check (code {code})",
 }
-_MONEY: Final = frozenset({"free", "amount", "stake"})
+_MONEY: Final = frozenset({"available", "free", "amount", "needed", "stake"})
 _UNIX_TIMES: Final = frozenset({"closesAt", "readyAt", "settledAt"})
 _YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date
 

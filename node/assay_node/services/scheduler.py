@@ -171,7 +171,7 @@ class Scheduler:
             case lifecycle.OfferLease(lease):
                 self._start(job, lease, self._leases.offer(job, lease))
             case lifecycle.LoseLease(lease, reason):
-                await self._leases.lose(job, lease, reason)
+                await self._leases.lose(lease, reason)
                 changed = True
             case lifecycle.ReplaceAtLimit(leases):
                 changed = await self._leases.replace_at_limit(job, leases)
