@@ -74,6 +74,32 @@ contract LeasesTest is LeasesFixture {
         assertEq(leases.leaseId(terms), digest, "digest");
     }
 
+    /// @dev Computed by node/assay_node/protocol/service_terms.py, for the same values.
+    function test_leaseId_vector() public {
+        Terms memory terms = Terms({
+            requester: 0x1111111111111111111111111111111111111111,
+            operator: 0x2222222222222222222222222222222222222222,
+            spec: bytes32(type(uint256).max / 255 * 3),
+            hardwareClass: bytes32(type(uint256).max / 255 * 4),
+            scheduler: 0x5555555555555555555555555555555555555555,
+            rate: 6,
+            feeRate: 7,
+            escrow: 130,
+            notice: 9,
+            startBy: 10,
+            nonce: type(uint256).max / 255 * 11
+        });
+        // The contract at another address: EIP-712 domains are computed anew there.
+        address where = 0x1E1e1E1E1e1e1e1e1e1E1E1E1E1e1e1E1e1e1E1E;
+        vm.etch(where, address(leases).code);
+        vm.chainId(31_337);
+        assertEq(
+            Leases(where).leaseId(terms),
+            0xf45383f09aa701e3f703b2f42898f23010902be0619c17995bd52b5ee56ce9d3,
+            "the same digest"
+        );
+    }
+
     // --- start --------------------------------------------------------------------------------
 
     function test_start() public {
