@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {LeaseStatus, Terms} from "../../src/types/ServiceLeases.sol";
 import {LeaseModel} from "../utils/LeaseModel.sol";
 import {LeasesFixture} from "../utils/LeasesFixture.sol";
-import {vm} from "../utils/Vm.sol";
 
 /// @notice Random lives of a lease against a purse that pays for one second at a time.
 contract LeasesFuzzTest is LeasesFixture {

@@ -644,10 +644,12 @@ contract LeasesTest is LeasesFixture {
         bytes32 lease = _start(_terms());
         _stop(_requester(0), lease);
         uint256 end = leases.endsAt(lease);
-        _pass(100);
-        vm.prank(_requester(0));
-        vm.expectRevert(abi.encodeWithSelector(ILeases.Leases_AlreadyStopped.selector, lease, end));
-        leases.stop(lease);
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.prank(_requester(0));
+            vm.expectRevert(abi.encodeWithSelector(ILeases.Leases_AlreadyStopped.selector, lease, end));
+            leases.stop(lease);
+            _pass(100);
+        }
         assertEq(leases.endsAt(lease), end, "as before");
     }
 
