@@ -16,6 +16,7 @@ contract LeasesHandler is LeasesFixture {
         bytes32 id;
         address requester;
         address operator;
+        bool leftByOperator;
         uint256 price;
         uint256 notice;
         uint256 startedAt;
@@ -72,6 +73,7 @@ contract LeasesHandler is LeasesFixture {
                 id: id,
                 requester: terms.requester,
                 operator: terms.operator,
+                leftByOperator: false,
                 price: price,
                 notice: terms.notice,
                 startedAt: time,
@@ -105,6 +107,7 @@ contract LeasesHandler is LeasesFixture {
         (bool found, Ghost storage ghost) = _running(which);
         if (!found) return;
         _stop(ghost.operator, ghost.id);
+        ghost.leftByOperator = true;
         _look();
     }
 
@@ -162,7 +165,8 @@ contract LeasesHandler is LeasesFixture {
         }
     }
 
-    /// @notice Nobody pays for more than the time there was, and for no more than the notice after stopping.
+    /// @notice Nobody pays for more than the time there was, nor for more than the notice after stopping; and no
+    /// operator that stays gets less than that notice, unless the money ends sooner.
     function assertOneNotice() external view {
         for (uint256 i = 0; i < _ghosts.length; ++i) {
             Ghost storage ghost = _ghosts[i];
@@ -173,6 +177,9 @@ contract LeasesHandler is LeasesFixture {
             assertTrue(secs * ghost.price <= ghost.put, "the operator was never served on credit");
             if (ghost.noticeAt != 0) {
                 assertTrue(books.paidUntil <= ghost.noticeAt + ghost.notice, "one notice, not more");
+            }
+            if (books.status == LeaseStatus.Ended && !ghost.leftByOperator) {
+                assertEq(books.paidUntil, _promisedUntil(ghost), "the operator had its notice");
             }
             if (books.status == LeaseStatus.Open) {
                 assertEq(books.escrow, ghost.put - secs * ghost.price, "its money, to the unit");
@@ -220,6 +227,14 @@ contract LeasesHandler is LeasesFixture {
             if (ghost.ended != 0 || _status(ghost.id) != LeaseStatus.Ended) continue;
             ghost.ended = _booksOf(ghost.id);
         }
+    }
+
+    /// @dev When a lease ends that its operator does not leave: with the money, or a notice after its requester's stop.
+    function _promisedUntil(Ghost storage ghost) private view returns (uint256 until) {
+        until = ghost.startedAt + ghost.put / ghost.price;
+        if (ghost.noticeAt == 0) return until;
+        uint256 stop = ghost.noticeAt + ghost.notice;
+        return stop < until ? stop : until;
     }
 
     function _booksOf(bytes32 id) private view returns (bytes32) {
