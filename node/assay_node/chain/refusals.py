@@ -59,6 +59,20 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Providers_StillUnbonding": "the stake of {operator} can leave from {readyAt} on",
     "Providers_TooFewSeats": "{operator} holds {held} seats of that class, fewer than {asked}",
     "Providers_WiredToOther": "the Vault belongs to another Providers contract, {providers}",
+    "Leases_AlreadyStopped": "the lease is stopped already; it ends at {stopsAt}",
+    "Leases_EscrowTooSmall": "the escrow of {escrow} is less than the notice costs, {needed}",
+    "Leases_FeeToNobody": "the terms name a fee but no scheduler to earn it",
+    "Leases_NoSeat": "{operator} holds no seat in hardware class {hardwareClass}",
+    "Leases_NotModule": "the Vault {vault} was deployed without this contract as its module",
+    "Leases_NotOpen": "the lease never started, or has ended",
+    "Leases_NotParty": "{caller} is neither the lease's requester nor its operator",
+    "Leases_NoticeTooLong": "a notice of {notice} s is longer than the longest, {longest} s",
+    "Leases_OperatorSignatureInvalid": "the operator did not sign these terms",
+    "Leases_Over": "the lease was over at {endedAt}; settle it to have everybody paid",
+    "Leases_RateZero": "the rate is at least 1 micro-USD per second",
+    "Leases_RequesterSignatureInvalid": "the requester did not sign these terms with its own key",
+    "Leases_StartTooLate": "the terms had to be started by {startBy}",
+    "Leases_TermsUsed": "a lease on these terms was started or cancelled before; take a new nonce",
     "ERC20InsufficientAllowance": "the token allowance of the Vault is too small",
     "ERC20InsufficientBalance": "wallet {sender} holds fewer tokens than that",
     "ERC20InvalidApprover": "the token refuses this owner",
@@ -80,8 +94,10 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Error": "{text}",
     "Panic": "the contract stopped at an internal check (code {code})",
 }
-_MONEY: Final = frozenset({"available", "free", "amount", "needed", "stake"})
-_UNIX_TIMES: Final = frozenset({"closesAt", "readyAt", "settledAt"})
+_MONEY: Final = frozenset({"amount", "available", "escrow", "free", "needed", "stake"})
+_UNIX_TIMES: Final = frozenset(
+    {"closesAt", "endedAt", "readyAt", "settledAt", "startBy", "stopsAt"}
+)
 _YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date
 
 
