@@ -73,7 +73,7 @@ contract Road is IRoad {
         // More would be locked and have no entry.
         if (commits.length > order.replicas) revert Road_NoPlaceLeft(commits[order.replicas].operator);
         Entry[] memory entries = _admit(order, job, round, new Entry[](0), commits).entries;
-        RoadJob memory road = RoadJob(_commitDeadline(order), RoadState.Committing, 0, 0);
+        RoadJob memory road = RoadJob(0, _commitDeadline(order), 0, RoadState.Committing);
         if (setSig.length != 0) _fix(order, job, round, entries, setSig, road);
         _write(job, round, entries, road);
         emit RoadOpened(job, order.requester, order.scheduler, round, road.deadline, setSig.length != 0);
@@ -446,7 +446,7 @@ contract Road is IRoad {
 
     function _end(Outcome memory outcome) private {
         RoadState state = outcome.winners == 0 ? RoadState.Failed : RoadState.Settled;
-        _jobs[outcome.job] = RoadJob(0, state, 0, 0);
+        _jobs[outcome.job] = RoadJob(0, 0, 0, state);
     }
 
     /// @dev Sends on what the operators' shares leave of the escrow, and tells.

@@ -18,30 +18,31 @@ enum RoadState {
 /// @notice A job on the road, in one slot. Everything else is supplied again by each caller and checked against
 /// `context`.
 struct RoadJob {
-    /// Unix seconds until which the state's own step can be taken.
-    uint40 deadline;
-    RoadState state;
-    /// One bit per entry whose commitment was opened in time.
-    uint8 revealed;
     /// Hash of the round and the entries. Its 200 bits leave a collision as dear as 2^100 hashes.
     bytes25 context;
+    /// Unix seconds until which the state's own step can be taken.
+    uint40 deadline;
+    /// One bit per entry whose commitment was opened in time.
+    uint8 revealed;
+    RoadState state;
 }
 
 /// @notice A drawn operator's promise to have an answer, as brought to the road.
 struct Commit {
     /// Whose stake vouches.
     address operator;
-    /// Its place in the draw.
-    uint8 ticket;
     /// Its price per second.
     uint64 rate;
+    /// Its place in the draw.
+    uint8 ticket;
+    /// With `r` and `s` the signature by the operator's signing key over the commit, as it goes to a scheduler: 27 or
+    /// 28. All three are zero where that key is the sender.
+    uint8 v;
     /// keccak256(job, operator, tag, seconds, salt).
     bytes32 commitment;
-    /// By the operator's signing key over the commit, as it goes to a scheduler; `v` is 27 or 28. All zero where
-    /// that key is the sender. In words of their own: 65 bytes of another array cost 700 gas more.
+    /// In words of their own: 65 bytes of another array cost 700 gas more.
     bytes32 r;
     bytes32 s;
-    uint8 v;
 }
 
 /// @notice What the road remembers of a commit. A job's entries are kept by rising ticket.

@@ -58,9 +58,13 @@ contract RoadFuzzTest is RoadFixture {
     }
 
     /// @dev A complete receipt ends an open job as it would have ended in Market.
-    function testFuzz_settle(Terms memory terms, uint256 votes, uint256 meters, uint256 rates, uint256 entered)
-        public
-    {
+    function testFuzz_settle(
+        Terms memory terms,
+        uint256 votes,
+        uint256 meters,
+        uint256 rates,
+        uint256 entered
+    ) public {
         Receipt memory receipt = _receipt(_orderOf(terms), votes, meters, rates);
         entered = bound(entered, 1, (1 << receipt.replicas.length) - 1);
         uint256[] memory stakes = new uint256[](receipt.replicas.length);

@@ -32,7 +32,7 @@ abstract contract RoadFixture is MarketFixture {
     /// @dev The commit of one replica, to be brought by its signing key.
     function _unsigned(Receipt memory receipt, uint256 i) internal view returns (Commit memory) {
         Replica memory replica = receipt.replicas[i];
-        return Commit(replica.operator, replica.ticket, replica.rate, _commitment(receipt, i), 0, 0, 0);
+        return Commit(replica.operator, replica.rate, replica.ticket, 0, _commitment(receipt, i), 0, 0);
     }
 
     function _entries(Receipt memory receipt, uint256 mask) internal view returns (Entry[] memory entries) {
