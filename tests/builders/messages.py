@@ -96,7 +96,14 @@ offers = st.builds(
     expires_at=st.integers(1_001, 1_000 + offer.OFFER_LIFETIME_S_MAX),
     generation=uint32,
 )
-entries = st.builds(messages.CommitEntry, operator=addresses, ticket=uint8, commitment=digests)
+entries = st.builds(
+    messages.CommitEntry,
+    operator=addresses,
+    ticket=uint8,
+    rate_microusd=uint64,
+    commitment=digests,
+    signature=signatures,
+)
 
 MESSAGES = {
     messages.Ack: st.just(messages.Ack()),
@@ -152,6 +159,7 @@ MESSAGES = {
         messages.Commit,
         job=digests,
         round_number=uint32,
+        rate_microusd=uint64,
         commitment=digests,
         at_limit=st.booleans(),
         signature=signatures,
@@ -163,6 +171,7 @@ MESSAGES = {
         job=digests,
         round_number=uint32,
         entries=st.lists(entries, max_size=4).map(tuple),
+        signature=signatures,
     ),
     messages.Reveal: st.builds(
         messages.Reveal,

@@ -521,7 +521,7 @@ contract MarketTest is MarketFixture {
         providers.keepSeed(CLASS, seedBlock);
         vm.roll(seedBlock + 257);
         _assertSettles(_honest(0, 1));
-        vm.warp(vm.getBlockTimestamp() + 12 hours);
+        vm.warp(vm.getBlockTimestamp() + 16 hours);
         Receipt memory receipt = _honest(0, 2);
         _assertSettles(_honest(0, 3));
         vm.warp(vm.getBlockTimestamp() + 1);
@@ -682,8 +682,8 @@ contract MarketTest is MarketFixture {
             "Reveal"
         );
         assertEq(
-            market.commitDigest(word[1], 2, word[3]),
-            _typed(0x40f1eb8a370ed9bcba9482fbe2ab157983c47f29dfe6d5e0c9403830b564e33e),
+            market.commitDigest(word[1], 2, 3, word[4]),
+            _typed(0x1ec895863ee5eda409fc29415eb9005849c8f137f852fe0592db61d1389ddd46),
             "Commit"
         );
         assertEq(

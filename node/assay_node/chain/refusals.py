@@ -31,19 +31,49 @@ SKIP_REASONS: Final[Mapping[str, str]] = {
 _SENTENCES: Final[Mapping[str, str]] = {
     **SKIP_REASONS,
     "Market_WiredToOther": "the Vault belongs to another Market, {market}",
+    "Road_CommitSignatureInvalid": "the commit of {operator} has a malformed signature",
+    "Road_ContextWrong": "job {job} stands otherwise on the road by now; read its events again",
+    "Road_CostTooHigh": "the order may cost {cost}, more than the books can hold",
+    "Road_ExpiryTooFar": "the order expires too long after now ({expiry}); open it closer to that",
+    "Road_NoCommit": "a job is taken to the road with at least one commit",
+    "Road_NoPlaceLeft": "the places are taken by lower tickets than that of {operator}",
+    "Road_NoQuorumInReceipt": "a receipt without a quorum does not end an open job",
+    "Road_NotCommitting": "the commit set of job {job} is fixed",
+    "Road_NotOpen": "job {job} is not open on the road: it was never taken there, or it is over",
+    "Road_NotRevealing": "job {job} still takes commits; nothing can be revealed yet",
+    "Road_OpeningMissing": "an answer of job {job} that was revealed is left out",
+    "Road_OpeningWrong": "opening {index} does not open its commitment, or stands out of order",
+    "Road_OperatorNotDrawn": "an operator does not hold the seat that its ticket draws",
+    "Road_OperatorTwice": "{operator} has committed to this job already",
+    "Road_OrderExpired": "the order expired ({expiry}) before it was taken to the road",
+    "Road_QuorumInvalid": "the order's quorum is not more than half of its replicas",
+    "Road_RateTooHigh": "{operator} asks for more than the order's highest rate",
+    "Road_ReceiptRefused": "the Market refuses the receipt (reason 0x{reason})",
+    "Road_ReplicaCountInvalid": "the order has no replicas, or more than a job may have",
+    "Road_RequesterSignatureInvalid": "the requester did not sign this order",
+    "Road_SeedTooOld": "the order's seed was kept too long ago to draw with",
+    "Road_SeedUnknown": "the order's seed block is not mined yet or its hash was not kept",
+    "Road_SetIncomplete": "the scheduler's commit set comes with the commits of all replicas",
+    "Road_SetSignatureInvalid": "the scheduler did not sign this commit set",
+    "Road_SignerNotRegistered": "a commit is not signed by its operator's registered key",
+    "Road_TicketTooHigh": "the ticket of {operator} is beyond the order's highest ticket",
+    "Road_TooEarly": "others have until {deadline} to act",
+    "Road_TooLate": "the time to do that was over at {deadline}",
+    "Road_WiredToOther": "the Vault, the Providers and the Market belong to another Road",
     "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
     "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
     "take it back after its notice (closing time {closesAt})",
-    "Vault_BudgetTooSmall": "the budget of {requester} for scheduler {scheduler} holds {amount}, "
-    "and {needed} is needed",
+    "Vault_BudgetTooSmall": "the budget for scheduler {scheduler} holds {amount}; the order may cost "
+    "{needed}",
     "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
     "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
     "more first",
-    "Vault_NonceSpent": "nonce {nonce} of {requester} is spent: its order was settled or opened",
+    "Vault_NonceSpent": "the order was settled or taken to the road before, or its nonce was used by "
+    "another order",
     "Vault_NotMarket": "only the Market contract may do that",
     "Vault_NotModule": "only a module of the Vault may do that",
     "Vault_NotProviders": "only the Providers contract may do that",
-    "Vault_StakeLocked": "operator {operator} has {available} of stake that nothing holds and "
+    "Vault_StakeLocked": "{available} of the stake of {operator} is not promised to other jobs, and "
     "{needed} is needed",
     "Vault_TooFewDecimals": "the token has {decimals} decimals; the market needs 6 or more",
     "Providers_ClassFull": "hardware class {hardwareClass} has no room for more seats",
@@ -94,9 +124,18 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Error": "{text}",
     "Panic": "the contract stopped at an internal check (code {code})",
 }
-_MONEY: Final = frozenset({"amount", "available", "escrow", "free", "needed", "stake"})
+_MONEY: Final = frozenset({"amount", "available", "cost", "escrow", "free", "needed", "stake"})
 _UNIX_TIMES: Final = frozenset(
-    {"closesAt", "endedAt", "readyAt", "settledAt", "startBy", "stopsAt"}
+    {
+        "closesAt",
+        "deadline",
+        "endedAt",
+        "expiry",
+        "readyAt",
+        "settledAt",
+        "startBy",
+        "stopsAt",
+    }
 )
 _YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date
 

@@ -28,7 +28,8 @@ ORDER_TYPE: Final = (
     "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint256 nonce)"
 )
 REVEAL_TYPE: Final = "Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)"
-COMMIT_TYPE: Final = "Commit(bytes32 job,uint32 round,bytes32 commitment)"
+COMMIT_TYPE: Final = "Commit(bytes32 job,uint32 round,uint64 rate,bytes32 commitment)"
+COMMIT_SET_TYPE: Final = "CommitSet(bytes32 job,uint32 round,bytes32 commits)"
 OFFER_TYPE: Final = "Offer(bytes32 body)"
 QUERY_TYPE: Final = "Query(bytes32 body)"
 

@@ -13,6 +13,7 @@ from assay_node.ports import (
     LeaseRecord,
     Network,
     NewEvent,
+    OrderSigner,
     SchedulerStore,
 )
 from assay_node.protocol import codec
@@ -40,11 +41,12 @@ from assay_node.protocol.messages import (
     Release,
     Reveal,
 )
+from assay_node.protocol.receipt import commit_set_digest
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.lifecycle import active_leases
 from assay_node.services.membership import Membership
 from assay_node.services.policy import Policy
-from assay_node.services.verification import check_commit, check_reveal
+from assay_node.services.verification import check_commit, check_reveal, set_hash
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Leases:
     membership: Membership
     clock: Clock
     domain: Domain
+    signer: OrderSigner
     policy: Policy
     redraw: Callable[[JobRecord], Awaitable[bool]]
     """Draws a job anew where its seed block was replaced; True when it did."""
@@ -188,10 +191,23 @@ class Leases:
                 CommitEntry(
                     operator=lease.operator,
                     ticket=lease.ticket,
+                    rate_microusd=lease.commit.rate_microusd,
                     commitment=lease.commit.commitment,
+                    signature=lease.commit.signature,
                 )
             )
-        committed = CommitSet(job=job.job, round_number=job.round_number, entries=tuple(entries))
+        digest = commit_set_digest(
+            self.domain,
+            job=job.job,
+            round_number=job.round_number,
+            commits=set_hash(entries),
+        )
+        committed = CommitSet(
+            job=job.job,
+            round_number=job.round_number,
+            entries=tuple(entries),
+            signature=self.signer.sign_digest(digest),
+        )
         text = f"all {len(entries)} replicas committed; the set is shown for reveals"
         return await self.store.apply(
             JobChange(

@@ -50,7 +50,7 @@ class Scheduler:
         )
         self.queries = Queries(store=parts.store, membership=self.membership)
         self._admission = Admission(
-            scheduler=parts.address,
+            scheduler=parts.signer.address,
             domain=self._domain,
             chain=parts.chain,
             artifacts=parts.artifacts,
@@ -67,6 +67,7 @@ class Scheduler:
             membership=self.membership,
             clock=parts.clock,
             domain=self._domain,
+            signer=parts.signer,
             policy=parts.policy,
             redraw=self._matching.redraw,
         )

@@ -61,6 +61,7 @@ class ScriptedProvider:
     at_limit: bool = False
     silent: bool = False
     forges: bool = False
+    commit_rate: int = RATE
     seconds: int = 3
     leases: list[LeaseOffer] = field(default_factory=list)
     sets: list[CommitSet] = field(default_factory=list)
@@ -127,10 +128,17 @@ class ScriptedProvider:
         round_number = lease.round_number
         value = self._commitment(job, round_number)
         key = create_key() if self.forges else self.signer
-        digest = commit_digest(self.domain, job, round_number, value)
+        digest = commit_digest(
+            self.domain,
+            job=job,
+            round_number=round_number,
+            rate_microusd=self.commit_rate,
+            commitment=value,
+        )
         message = Commit(
             job=job,
             round_number=round_number,
+            rate_microusd=self.commit_rate,
             commitment=value,
             at_limit=self.at_limit,
             signature=key.sign_digest(digest),

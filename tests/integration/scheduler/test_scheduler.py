@@ -144,7 +144,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         store = SchedulerJobs(opened)
         scheduler = Scheduler(
             SchedulerParts(
-                address=scheduler_wallet.address,
+                signer=scheduler_wallet,
                 network=scheduler_net,
                 artifacts=artifacts["scheduler"],
                 chain=chain,
