@@ -63,18 +63,18 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
     "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
     "take it back after its notice (closing time {closesAt})",
-    "Vault_BudgetTooSmall": "the budget for scheduler {scheduler} holds {amount}; the order may cost "
-    "{needed}",
+    "Vault_BudgetTooSmall": "the budget for scheduler {scheduler} holds {amount}; the order may "
+    "cost {needed}",
     "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
     "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
     "more first",
-    "Vault_NonceSpent": "the order was settled or taken to the road before, or its nonce was used by "
-    "another order",
+    "Vault_NonceSpent": "the order was settled or taken to the road before, or its nonce was used "
+    "by another order",
     "Vault_NotMarket": "only the Market contract may do that",
     "Vault_NotModule": "only a module of the Vault may do that",
     "Vault_NotProviders": "only the Providers contract may do that",
-    "Vault_StakeLocked": "{available} of the stake of {operator} is not promised to other jobs, and "
-    "{needed} is needed",
+    "Vault_StakeLocked": "{available} of the stake of {operator} is not promised to other jobs, "
+    "and {needed} is needed",
     "Vault_TooFewDecimals": "the token has {decimals} decimals; the market needs 6 or more",
     "Providers_ClassFull": "hardware class {hardwareClass} has no room for more seats",
     "Providers_NoSeats": "the number of seats is at least 1",
