@@ -41,6 +41,8 @@ def orders(draw: st.DrawFn) -> order.Order:
         reveal_window_s=draw(uint32),
         seed_block=draw(uint64),
         expiry=draw(uint64),
+        audit_bps=draw(st.integers(0, 10_000)),
+        escalate=draw(st.booleans()),
         nonce=draw(st.binary(min_size=32, max_size=32)),
     )
 
@@ -216,6 +218,8 @@ def an_order(**changes: object) -> order.Order:
         "reveal_window_s": 20,
         "seed_block": 100,
         "expiry": 10_000,
+        "audit_bps": 0,
+        "escalate": False,
         "nonce": b"\x03" * 32,
     }
     return order.Order(**{**fields, **changes})  # type: ignore[arg-type]

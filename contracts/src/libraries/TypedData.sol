@@ -9,7 +9,8 @@ library TypedData {
     bytes32 internal constant ORDER_TYPEHASH = keccak256(
         "Order(address requester,bytes32 spec,bytes32 hardwareClass,address scheduler,uint64 fee,"
         "uint64 maxRate,uint32 maxSeconds,uint64 bond,uint8 replicas,uint8 quorum,uint8 maxTicket,"
-        "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint256 nonce)"
+        "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint16 auditBps,bool escalate,"
+        "uint256 nonce)"
     );
     bytes32 internal constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
@@ -29,8 +30,8 @@ library TypedData {
         assembly ("memory-safe") {
             let encoded := mload(0x40)
             mstore(encoded, typehash)
-            calldatacopy(add(encoded, 0x20), order, 0x200)
-            hash := keccak256(encoded, 0x220)
+            calldatacopy(add(encoded, 0x20), order, 0x240)
+            hash := keccak256(encoded, 0x260)
         }
     }
 

@@ -128,6 +128,8 @@ abstract contract MarketFixture is Assertions {
             revealWindow: 600,
             seedBlock: seedBlock,
             expiry: uint64(vm.getBlockTimestamp() + 3600),
+            auditBps: 0,
+            escalate: false,
             nonce: nonce
         });
     }
