@@ -91,6 +91,7 @@ class Mutant:
     text: str
 
     def apply(self, source: str) -> str:
+        """Return the source with the change made."""
         return source[: self.start] + self.text + source[self.end :]
 
     def lines(self, source: str) -> tuple[int, str, str]:
@@ -324,8 +325,9 @@ def _report(results: Mapping[str, dict[str, object]]) -> int:
     lines = [
         "# Mutants",
         "",
-        "Written by `scripts/mutants.py` (`make mutants`), which says what a mutant is; the reasons are in",
-        "`mutants.toml`. Equivalent mutants compile to the same bytes as the original and are not counted.",
+        "Written by `scripts/mutants.py` (`make mutants`), which says what a mutant is; the",
+        "reasons are in `mutants.toml`. Equivalent mutants compile to the same bytes as the",
+        "original and are not counted.",
         "",
         "| source | mutants | killed | | survived | equivalent |",
         "|---|---|---|---|---|---|",

@@ -116,9 +116,7 @@ def _reasons(answers: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]
     }
 
 
-def _unanswered(
-    findings: Iterable[Finding], reasons: Mapping[tuple[str, str], str]
-) -> list[str]:
+def _unanswered(findings: Iterable[Finding], reasons: Mapping[tuple[str, str], str]) -> list[str]:
     return [
         f"not answered in {ANSWERS.name} ({finding.where}): {finding.text}"
         for finding in findings
