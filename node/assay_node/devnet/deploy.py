@@ -4,20 +4,19 @@ import asyncio
 import fcntl
 import os
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from assay_node.chain.contracts import Contracts, to_int
+from assay_node.chain.client import ChainSettings, open_chain
 from assay_node.chain.deployment import Deployment, load
+from assay_node.chain.hex_values import to_int
 from assay_node.chain.rpc import JsonRpc, RpcRefusal, open_rpc
-from assay_node.chain.transactions import TransactionSigner
 from assay_node.devnet.anvil import contracts_folder
 from assay_node.keys import create_key
 from assay_node.protocol.errors import ChainError, LocalError
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import Address
 
 DEPLOYER: Final = Address("0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266")
 """Anvil's first funded account. Anvil signs for it itself; it does nothing else."""
@@ -26,8 +25,6 @@ WEI_PER_ETH: Final = 10**18
 
 DEPLOY_S_MAX: Final = 300.0
 """The first run compiles the contracts with solc in WebAssembly: a minute on a slow machine."""
-
-MINED_S_MAX: Final = 30.0
 
 _OUTPUT_CHARACTERS_MAX: Final = 2_000
 _POLL_S: Final = 0.05
@@ -73,14 +70,9 @@ async def faucet(
     async with open_rpc(rpc_url, timeout_s=_RPC_S_MAX) as rpc:
         await _add_coin(rpc, to, int(eth * WEI_PER_ETH))
         await _add_coin(rpc, minter.address, WEI_PER_ETH)
-        contracts = Contracts(rpc, deployment)
-        transactions = TransactionSigner(
-            rpc, chain_id=deployment.chain_id, signer=minter, errors=contracts.errors
-        )
-        mint = contracts.token.call("mint", to, microusd, action="minting test tokens")
-        transaction = await transactions.prepare(mint)
-        await transactions.send(transaction)
-        await _wait_until_mined(rpc, transaction.hash)
+    settings = ChainSettings(rpc_url=rpc_url, deployment=deployment)
+    async with open_chain(settings, minter) as wallet:
+        await wallet.mint_test_tokens(to, microusd)
 
 
 def _environment(build: Path, scratch: Path, out: Path, treasury: Address | None) -> dict[str, str]:
@@ -128,18 +120,6 @@ async def _add_coin(rpc: JsonRpc, to: Address, wei: int) -> None:
         await rpc.call("anvil_setBalance", to, hex(balance + wei))
     except RpcRefusal as error:
         raise ChainError(f"only a local Anvil has a faucet: {error.message}") from None
-
-
-async def _wait_until_mined(rpc: JsonRpc, transaction: Digest) -> None:
-    deadline = time.monotonic() + MINED_S_MAX
-    while time.monotonic() < deadline:
-        receipt = await rpc.read("eth_getTransactionReceipt", "0x" + transaction.hex())
-        if receipt is not None:
-            if to_int(receipt["status"]) != 1:
-                raise ChainError("the faucet's transaction was reverted")
-            return
-        await asyncio.sleep(_POLL_S)
-    raise ChainError(f"the faucet's transaction was not mined within {MINED_S_MAX:g} s")
 
 
 async def _run(*command: str, environment: dict[str, str]) -> None:

@@ -25,6 +25,7 @@ from assay_node.services.lifecycle import Timing
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.policy import Policy
 from assay_node.services.scheduler import Scheduler
+from assay_node.services.settlement_timing import SettlementTerms
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import operator
@@ -42,8 +43,9 @@ POLICY = Policy(
     expiry_s_max=7200,
     heartbeat_s=60,
     fetch_timeout_s=5,
-    settle_wait_s=0,
-    settle_batch_max=10,
+    settlement=SettlementTerms(
+        batch_max=10, wait_s=0, gas_cheap=0, gas_dear=10**12, wait_dear_s=0, urgent_s=60
+    ),
     resend_s=0.05,
     keep_seed_after_blocks=8000,
     poll_interval_s=0.01,
@@ -141,7 +143,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         }
         url = f"sqlite:///{tmp_path}/{database}.sqlite"
         opened = await enter(open_database(url, role="scheduler"))
-        store = SchedulerJobs(opened)
+        store = chain.store = SchedulerJobs(opened)
         scheduler = Scheduler(
             SchedulerParts(
                 address=scheduler_wallet.address,
