@@ -331,20 +331,19 @@ class Outbox:
         """Send the newest form. A refusal is logged: the transaction stays and is sent again."""
         now, signed = self._clock(), outgoing.newest
         before = self._sent.get(signed.hash)
+        taken = True
         try:
             await self._broadcast(signed)
         except RpcRefusal as error:
             logger.warning("transaction %s was not taken: %s", to_hex(signed.hash), error.message)
             self._refused[signed.hash] = error
-            if _TOO_CHEAP not in error.message.lower():
-                before = None  # say, no coin for gas: a dearer form would not help
+            taken = _TOO_CHEAP in error.message.lower()
         else:
             self._refused.pop(signed.hash, None)
-        self._sent[signed.hash] = Sent(
-            first_at=now if before is None else before.first_at,
-            first_block=head if before is None else before.first_block,
-            last_at=now,
-        )
+        if before is None or not before.taken:
+            self._sent[signed.hash] = Sent(first_at=now, first_block=head, last_at=now, taken=taken)
+        else:
+            self._sent[signed.hash] = replace(before, last_at=now, taken=taken)
 
     async def _broadcast(self, signed: SignedTransaction) -> None:
         try:

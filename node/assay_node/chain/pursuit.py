@@ -44,6 +44,9 @@ class Sent:
     first_at: float
     first_block: int
     last_at: float
+    taken: bool
+    """False where the node refused it for another reason than its price, such as a wallet without
+    coin: a dearer form would not help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +132,8 @@ def _while_unmined(outgoing: OutgoingTransaction, sight: Sight, patience: Patien
         return Send()
     first_in_line = sight.mined_count == outgoing.nonce  # a later one is not stuck, it queues
     if (
-        first_in_line
+        sent.taken
+        and first_in_line
         and sight.now - sent.first_at >= patience.replace_s
         and sight.head - sent.first_block >= STUCK_BLOCKS
     ):
