@@ -13,7 +13,8 @@ from typing import Any
 from assay_node.artifacts import ArtifactSettings, EmbeddedArtifacts, open_artifacts
 from assay_node.chain import deployment as deployments
 from assay_node.chain.client import ChainSettings, open_chain, open_reader
-from assay_node.chain.outbox import WEI_PER_GWEI
+from assay_node.chain.outbox import WEI_PER_GWEI, SendingSettings
+from assay_node.chain.pursuit import Patience
 from assay_node.keys import LocalKey, load_peer_key, save_peer_key
 from assay_node.network import NetworkSettings, new_peer_key, open_network
 from assay_node.ports import Network
@@ -128,12 +129,22 @@ def chain_settings(settings: Settings) -> ChainSettings:
     return ChainSettings(
         rpc_url=chain.rpc_url,
         deployment=deployments.load(chain.deployment),
-        confirmations=chain.confirmations,
         request_s_max=chain.rpc_timeout_s,
-        gas_price_max=_wei(chain.gas_price_max_gwei),
-        resend_s=chain.resend_s,
-        replace_s=chain.replace_s,
+        sending=sending_settings(settings),
         journals=assay_home() / JOURNALS_FOLDER,
+    )
+
+
+def sending_settings(settings: Settings) -> SendingSettings:
+    """Return how transactions are paid for and pursued."""
+    chain = settings.chain
+    return SendingSettings(
+        patience=Patience(
+            confirmations=chain.confirmations,
+            resend_s=chain.resend_s,
+            replace_s=chain.replace_s,
+        ),
+        price_max=_wei(chain.gas_price_max_gwei),
     )
 
 

@@ -25,36 +25,28 @@ REQUEST_S_MAX: Final = 10.0
 GAS_PRICE_MAX: Final = 200 * WEI_PER_GWEI
 """Ethereum's gas has cost more for minutes only."""
 
+SENDING: Final = SendingSettings(
+    patience=Patience(confirmations=1, resend_s=2.0, replace_s=30.0), price_max=GAS_PRICE_MAX
+)
+"""For a chain that is trusted as soon as it has mined something."""
+
 _CONTRACTS: Final = ("token", "vault", "providers", "market")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSettings:
-    """Which chain, and how deep a block must be before its events count (1: as soon as mined)."""
+    """Which chain, and how one writes there."""
 
     rpc_url: str
     deployment: Deployment
-    confirmations: int = 1
     request_s_max: float = REQUEST_S_MAX
-    gas_price_max: int = GAS_PRICE_MAX
-    resend_s: float = 2.0
-    replace_s: float = 30.0
+    sending: SendingSettings = SENDING
     journals: Path | None = None
     """Folder where wallets without a database keep what they send; None keeps it in memory."""
 
     def __post_init__(self) -> None:
-        if self.confirmations < 1 or self.request_s_max <= 0:
-            raise LocalError("confirmations is at least 1 and a request's time limit above 0")
-
-    @property
-    def sending(self) -> SendingSettings:
-        """How transactions are paid for and pursued."""
-        return SendingSettings(
-            patience=Patience(
-                confirmations=self.confirmations, resend_s=self.resend_s, replace_s=self.replace_s
-            ),
-            price_max=self.gas_price_max,
-        )
+        if self.request_s_max <= 0:
+            raise LocalError("a request's time limit is above 0")
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from assay_node.ports.transactions import OutgoingTransaction, Place, TransactionState
+from assay_node.protocol.errors import LocalError
 
 OVERTAKEN_BLOCKS: Final = 3
 """A nonce counts as lost only this many blocks after it was seen used: nodes show a block's nonces
@@ -27,6 +28,10 @@ class Patience:
     """After this long the same bytes are sent again: nodes forget what they have not mined."""
     replace_s: float
     """After this long a dearer form is sent instead."""
+
+    def __post_init__(self) -> None:
+        if self.confirmations < 1 or self.resend_s <= 0 or self.replace_s <= 0:
+            raise LocalError("confirmations is at least 1, and times are above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,5 @@
 """What people do with a wallet: deposits, budgets, stake, keys. Each call waits to be mined."""
 
-import asyncio
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,32 +7,24 @@ from eth_abi.abi import encode as abi_encode
 from eth_utils.crypto import keccak
 
 from assay_node.chain.bound_contract import Call
-from assay_node.chain.contracts import ERRORS
 from assay_node.chain.deployment import Deployment
-from assay_node.chain.events import MinedTransaction
-from assay_node.chain.outbox import GAP, Ended, SendingSettings
-from assay_node.chain.refusals import explained
-from assay_node.chain.rpc import JsonRpc, RpcRefusal
+from assay_node.chain.outbox import SendingSettings
+from assay_node.chain.rpc import JsonRpc
+from assay_node.chain.sender import Sender
 from assay_node.chain.settlement import SettlementWallet
 from assay_node.ports.chain import TransactionOutcome
 from assay_node.ports.keys import OrderSigner
 from assay_node.ports.transactions import (
-    OutgoingTransaction,
-    TransactionState,
     TransactionStore,
 )
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
-from assay_node.protocol.ids import Address, Digest, to_hex
+from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.receipt import Receipt
 from assay_node.protocol.units import UINT64_MAX, microusd_to_text
 
 PERMIT_S_MAX: Final = 3_600
 """How long a permit may wait to be mined; it allows the Vault only what is being deposited."""
 
-MINED_S_MAX: Final = 120.0
-"""Ten blocks of Ethereum; a transaction with our fee margin is in one of them."""
-
-_POLL_S: Final = 0.1
 _PERMIT_TYPE: Final = (
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 )
@@ -42,12 +32,6 @@ _DOMAIN_TYPE: Final = (
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _TOKEN_VERSIONS: Final = ("1", "2")  # OpenZeppelin's tokens say 1, USDC says 2
-
-
-class TransactionDisplaced(ChainError):
-    """Another program took the transaction's nonce with the same key; nothing was done."""
-
-    code = "transaction_displaced"
 
 
 class WalletChain(SettlementWallet):
@@ -70,25 +54,11 @@ class WalletChain(SettlementWallet):
     ) -> None:
         super().__init__(rpc, deployment, signer, store=store, sending=sending)
         self._signer = signer
-        self._ended: dict[Digest, Ended] = {}
+        self._sender = Sender(rpc, self._outbox, store)
 
     async def finish_earlier(self) -> tuple[str, ...]:
-        """Wait for what earlier commands of this wallet sent and did not see mined.
-
-        Returns what each was for and how it ended, in words: do not repeat it without looking.
-
-        Raises:
-            ChainError: it is not mined in time.
-            ChainUnavailable: the endpoint does not answer.
-        """
-        earlier = await self._store.open_transactions()
-        return tuple(
-            [
-                f"{one.kind} {(await self._wait_until_final(one)).state.value}"
-                for one in earlier
-                if one.kind != GAP
-            ]
-        )
+        """Wait for what earlier commands of this wallet sent; see `Sender.finish_earlier`."""
+        return await self._sender.finish_earlier()
 
     async def deposit(self, amount_microusd: int) -> Digest:
         """Move tokens of this wallet into its account in the Vault.
@@ -162,49 +132,10 @@ class WalletChain(SettlementWallet):
         """Settle receipts that somebody holds, and return what the chain did with them."""
         outgoing = await self._submit_settle(receipts, ())
         assert outgoing is not None, "without jobs nothing is bound"
-        return self._outcome(await self._wait_until_final(outgoing))
+        return self._outcome(await self._sender.wait_until_final(outgoing))
 
     async def _do(self, call: Call, action: str) -> Digest:
-        """Make a call and wait until it is final."""
-        outgoing = await self._outbox.submit(call, action=action, kind=action)
-        assert outgoing is not None, "without jobs nothing is bound"
-        refused = self._outbox.refusal(outgoing, action)
-        if refused is not None:
-            await self._store.discard_transaction(outgoing)
-            raise refused
-        ended = await self._wait_until_final(outgoing)
-        if ended.mined is None:
-            raise TransactionDisplaced(
-                f"{action} was not done: another program sent a transaction with the key of wallet "
-                f"{self.address} at the same time; repeat it"
-            )
-        if ended.state is TransactionState.REVERTED:
-            raise await self._why_reverted(call, action, ended.mined)
-        return ended.mined.hash
-
-    async def _wait_until_final(self, outgoing: OutgoingTransaction) -> Ended:
-        deadline = time.monotonic() + MINED_S_MAX
-        while time.monotonic() < deadline:
-            for ended in await self._outbox.pursue():
-                # The one who looks ends them all; others of this process wait for theirs here.
-                await self._store.end_transaction(ended.outgoing, ended.state)
-                self._ended[ended.outgoing.id] = ended
-            if outgoing.id in self._ended:
-                return self._ended.pop(outgoing.id)
-            await asyncio.sleep(_POLL_S)
-        raise ChainError(
-            f"{outgoing.kind} was sent but not mined within {MINED_S_MAX:g} s; it is kept and may "
-            f"still be mined: look for transaction {to_hex(outgoing.id)} before you repeat it"
-        )
-
-    async def _why_reverted(self, call: Call, action: str, mined: MinedTransaction) -> ChainError:
-        """Run a mined and reverted call again on its block to learn the contract's reason."""
-        request = {"from": self.address, "to": call.to, "data": to_hex(call.data)}
-        try:
-            await self._rpc.read("eth_call", request, hex(mined.block_number))
-        except RpcRefusal as error:
-            return explained(error, action, ERRORS)
-        return ChainError(f"{action} was mined but had no effect; try again")
+        return (await self._sender.do(call, action)).hash
 
     async def _check_tokens(self, amount_microusd: int) -> None:
         held = await self.token_balance(self.address)

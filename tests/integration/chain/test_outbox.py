@@ -20,14 +20,15 @@ from assay_node.chain.journal import open_journal
 from assay_node.chain.outbox import WEI_PER_GWEI
 from assay_node.chain.pursuit import OVERTAKEN_BLOCKS
 from assay_node.chain.rpc import JsonRpc, open_rpc
-from assay_node.chain.wallet import TransactionDisplaced, WalletChain
+from assay_node.chain.sender import TransactionDisplaced
+from assay_node.chain.wallet import WalletChain
 from assay_node.devnet.anvil import AnvilProcess
 from assay_node.devnet.deploy import deploy
 from assay_node.keys import LocalKey, create_key
 from assay_node.ports import OutgoingTransaction, TransactionOutcome, TransactionState
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Address
-from tests.fixtures.chain import ChainLab, anvil_settings, until
+from tests.fixtures.chain import ChainLab, anvil_settings, quick, until
 
 USD = 1_000_000
 FRIEND = Address("0x" + "55" * 20)
@@ -63,7 +64,7 @@ async def key(lab: ChainLab, node: JsonRpc) -> LocalKey:
 
 @pytest.fixture
 async def wallet(lab: ChainLab, key: LocalKey) -> AsyncIterator[WalletChain]:
-    settings = replace(lab.settings, confirmations=CONFIRMATIONS, resend_s=0.05, replace_s=0.1)
+    settings = quick(lab.settings, CONFIRMATIONS, replace_s=0.1)
     async with open_chain(settings, key) as wallet:
         yield wallet
 

@@ -18,7 +18,7 @@ from assay_node.keys import LocalKey, create_key
 from assay_node.ports import TransactionState
 from assay_node.protocol.errors import ChainUnavailable, LocalError
 from assay_node.protocol.ids import Address
-from tests.fixtures.chain import a_class, anvil_settings, until
+from tests.fixtures.chain import a_class, anvil_settings, quick, until
 
 USD = 1_000_000
 SCHEDULER = Address("0x" + "88" * 20)
@@ -83,7 +83,7 @@ async def test_calls_under_way_when_the_chain_goes_end_as_unavailable(tmp_path: 
 async def test_a_transaction_that_the_chain_forgot_is_sent_again(tmp_path: Path) -> None:
     async with AnvilProcess(anvil_settings(state=tmp_path / "state.json")) as anvil:
         deployment, key = await a_funded_chain(anvil)
-        settings = ChainSettings(rpc_url=anvil.url, deployment=deployment, resend_s=0.1)
+        settings = quick(ChainSettings(rpc_url=anvil.url, deployment=deployment))
         async with open_chain(settings, key) as wallet:
             head = await wallet.head()
             await wallet._rpc.call("evm_setIntervalMining", 0)  # nothing is mined from here on

@@ -41,7 +41,7 @@ from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import a_commit, a_reveal
 from tests.builders.messages import PEER, a_spec
-from tests.fixtures.chain import ChainLab, a_class, anvil_settings, until
+from tests.fixtures.chain import ChainLab, a_class, anvil_settings, quick, until
 from tests.fixtures.receipts import ANSWER, Operator
 
 USD = 1_000_000
@@ -94,9 +94,7 @@ class Scene:
     @contextlib.asynccontextmanager
     async def scheduler(self, terms: SettlementTerms = TERMS) -> AsyncIterator[SchedulerJobs]:
         """Run the settlement service, a process of its own as far as memory goes."""
-        settings = replace(
-            self.lab.settings, confirmations=CONFIRMATIONS, resend_s=0.05, replace_s=0.2
-        )
+        settings = quick(self.lab.settings, CONFIRMATIONS, replace_s=0.2)
         clock = ChainClock()
         async with open_database(self.url, role="scheduler") as database:
             store = SchedulerJobs(database)
