@@ -1,4 +1,4 @@
-"""A market is deployed by a key of ours and verified; one that is not what was built is found out."""
+"""A market is deployed by a key of ours and verified; one that was not built here is found out."""
 
 import json
 import os
