@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Write the contracts as typed Python: node/assay_node/chain/bindings/<contract>.py.
 
-One module for each ABI in node/assay_node/chain/abi/ (see export_abi.py). With --check it writes
-nothing and fails when a module is stale. Needs Python's standard library and ruff, which formats.
+One module for each ABI in node/assay_node/chain/abi/ (see export_abi.py), and one with the structs,
+which contracts share. With --check it writes nothing and fails when a module is stale. Needs
+Python's standard library and ruff, which formats.
 """
 
 import argparse
@@ -30,7 +31,17 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay_node.chain.abi_codec import DecodedEvent, ErrorType, EventType, Function
-from assay_node.chain.bound_contract import BoundContract, Call
+{structs}from assay_node.chain.bound_contract import BoundContract, Call
+from assay_node.protocol.ids import Address, Digest
+'''
+
+STRUCTS_HEADER: Final = '''"""The contracts' structs as Python.
+
+Written by contracts/generate_bindings.py from the ABIs; do not edit.
+"""
+
+from typing import NamedTuple
+
 from assay_node.protocol.ids import Address, Digest
 '''
 
@@ -41,6 +52,8 @@ Written by contracts/generate_bindings.py; do not edit.
 '''
 
 _BASE_TYPES: Final = {"address": "Address", "bool": "bool", "string": "str", "bytes": "bytes"}
+
+_TUPLES_OWN: Final = ("count", "index")  # a `NamedTuple` cannot redefine them
 
 _SHOWN_MAX: Final = 80  # a longer signature does not fit a line
 
@@ -54,9 +67,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 when stale")
     check = parser.parse_args().check
     wanted = {DESTINATION / "__init__.py": INDEX}
-    for abi in sorted(ABIS.glob("*.json")):
-        text = "".join(module(abi.stem, json.loads(abi.read_text())))
-        wanted[DESTINATION / f"{snake(abi.stem)}.py"] = formatted(text)
+    abis = {path.stem: json.loads(path.read_text()) for path in sorted(ABIS.glob("*.json"))}
+    shared = structs(entry for abi in abis.values() for entry in functions_of(abi))
+    wanted[DESTINATION / "structs.py"] = formatted(STRUCTS_HEADER + "".join(shared.values()))
+    for contract, abi in abis.items():
+        wanted[DESTINATION / f"{snake(contract)}.py"] = formatted("".join(module(contract, abi)))
     there = set(DESTINATION.glob("*.py")) if DESTINATION.is_dir() else set()
     stale = [p for p, text in wanted.items() if p not in there or p.read_text() != text]
     gone = sorted(there - set(wanted))
@@ -76,15 +91,17 @@ def main() -> int:
 
 def module(contract: str, abi: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the parts of a contract's module."""
-    functions = [entry for entry in abi if entry["type"] == "function"]
+    functions = functions_of(abi)
     events = [entry for entry in abi if entry["type"] == "event"]
     errors = [entry for entry in abi if entry["type"] == "error"]
     for kind in (functions, events, errors):
         names = [entry["name"] for entry in kind]
         if doubles := {name for name in names if names.count(name) > 1}:
             sys.exit(f"{contract} overloads {sorted(doubles)}, which has no name in Python")
-    yield HEADER.format(contract=contract)
-    yield from structs(functions)
+    shared = ", ".join(sorted(structs(functions)))
+    origin = "assay_node.chain.bindings.structs"
+    imported = f"from {origin} import {shared}\n" if shared else ""
+    yield HEADER.format(contract=contract, structs=imported)
     yield from map(results_class, (f for f in functions if len(f["outputs"]) > 1))
     yield from map(event_class, events)
     yield from map(function_constant, functions)
@@ -102,8 +119,13 @@ def module(contract: str, abi: list[dict[str, Any]]) -> Iterator[str]:
     yield from map(method, functions)
 
 
-def structs(functions: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Yield a class for each struct, the inner ones first."""
+def functions_of(abi: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return an ABI's functions."""
+    return [entry for entry in abi if entry["type"] == "function"]
+
+
+def structs(functions: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return a class for each struct by its name, the inner ones first."""
     found: dict[str, str] = {}
 
     def visit(member: dict[str, Any]) -> None:
@@ -123,7 +145,7 @@ def structs(functions: Iterable[dict[str, Any]]) -> Iterator[str]:
     for function in functions:
         for member in (*function["inputs"], *function["outputs"]):
             visit(member)
-    yield from found.values()
+    return found
 
 
 def results_class(function: dict[str, Any]) -> str:
@@ -252,7 +274,7 @@ def split(kind: str) -> tuple[str, int]:
 def names(members: list[dict[str, Any]]) -> tuple[str, ...]:
     """Return members' names as Python writes them."""
     found = (snake(member["name"]) or f"value_{i}" for i, member in enumerate(members))
-    taken = {*keyword.kwlist, *dir(builtins)}
+    taken = {*keyword.kwlist, *dir(builtins), *_TUPLES_OWN}
     return tuple(f"{name}_" if name in taken else name for name in found)
 
 

@@ -75,8 +75,12 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @inheritdoc IMarket
-    function commitDigest(bytes32 job, uint32 round, bytes32 commitment_) external view returns (bytes32) {
-        return _hashTypedDataV4(TypedData.hashCommit(job, round, commitment_));
+    function commitDigest(bytes32 job, uint32 round, uint64 rate, bytes32 commitment_)
+        external
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(TypedData.hashCommit(job, round, rate, commitment_));
     }
 
     /// @inheritdoc IMarket
@@ -339,5 +343,33 @@ contract Market is IMarket, EIP712 {
     function _reasonOf(PostingResult result) private pure returns (bytes4) {
         return
             result == PostingResult.NonceSpent ? Market_NonceSpent.selector : Market_BudgetTooSmall.selector;
+    }
+
+    // --- for the on-chain road ----------------------------------------------------------------
+
+    /// @inheritdoc IMarket
+    function judge(Receipt calldata receipt)
+        external
+        view
+        returns (bytes4 reason, uint256 winners, uint256 secs)
+    {
+        Order calldata order = receipt.order;
+        Replica[] calldata replicas = receipt.replicas;
+        bytes32 job = jobId(order);
+        reason = _checkOrder(order, replicas.length);
+        // What else is wrong with an order is told before its expiry.
+        if (reason != GOOD && reason != Market_OrderExpired.selector) return (reason, 0, 0);
+        reason = _checkReplicas(order, replicas);
+        if (reason != GOOD) return (reason, 0, 0);
+        if (!_signedBy(order.requester, job, receipt.requesterSig)) {
+            return (Market_RequesterSignatureInvalid.selector, 0, 0);
+        }
+        reason = _checkReveals(order, replicas, job);
+        if (reason != GOOD) return (reason, 0, 0);
+        uint256[] memory votes = new uint256[](replicas.length);
+        for (uint256 i = 0; i < replicas.length; ++i) {
+            votes[i] = Tally.toVote(replicas[i].tag, replicas[i].secs);
+        }
+        (winners, secs) = Tally.count(votes, order.quorum, order.maxSeconds);
     }
 }

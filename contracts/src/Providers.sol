@@ -63,7 +63,7 @@ contract Providers is IProviders {
     /// @notice Seconds that stake stays slashable after the last seat was given up.
     uint256 public constant UNBONDING = Parameters.UNBONDING;
     /// @notice Seconds that a kept seed can be used.
-    uint256 public constant HORIZON = Parameters.HORIZON;
+    uint256 public constant SEED_LIFE = Parameters.SEED_LIFE;
     /// @notice Seconds until a change of signing key takes effect.
     uint256 public constant SIGNER_DELAY = Parameters.SIGNER_DELAY;
     /// @notice Seconds that a replaced key is honoured.
@@ -324,7 +324,7 @@ contract Providers is IProviders {
     {
         KeptSeed memory kept = _classes[hardwareClass].kept[seedBlock];
         if (kept.keptAt == 0) return _fresh(hardwareClass, seedBlock);
-        if (block.timestamp > kept.keptAt + HORIZON) return (ClaimsResult.SeedTooOld, Drawing(0, 0));
+        if (block.timestamp > kept.keptAt + SEED_LIFE) return (ClaimsResult.SeedTooOld, Drawing(0, 0));
         return (ClaimsResult.Valid, Drawing(bytes32(uint256(kept.seed) << DROPPED_SEED_BITS), kept.seats));
     }
 

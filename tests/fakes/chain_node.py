@@ -70,8 +70,9 @@ class FakeChainNode:
 
     def reorganise(self, depth: int, *, keep_pool: bool) -> None:
         """Replace the newest blocks by as many empty ones."""
-        depth = min(depth, len(self.blocks) - 1)
-        gone, self.blocks = self.blocks[len(self.blocks) - depth :], self.blocks[:-depth]
+        kept_blocks = max(len(self.blocks) - depth, 1)  # the first block stays
+        depth = len(self.blocks) - kept_blocks
+        gone, self.blocks = self.blocks[kept_blocks:], self.blocks[:kept_blocks]
         if keep_pool:
             for block in gone:
                 for nonce, raw in block.transactions:

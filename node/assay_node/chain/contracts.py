@@ -3,8 +3,10 @@
 from typing import Final
 
 from assay_node.chain.abi_codec import ErrorType
+from assay_node.chain.bindings.leases import Leases
 from assay_node.chain.bindings.market import Market
 from assay_node.chain.bindings.providers import Providers
+from assay_node.chain.bindings.road import Road
 from assay_node.chain.bindings.test_usd import TestUsd
 from assay_node.chain.bindings.vault import Vault
 from assay_node.chain.deployment import Deployment
@@ -15,6 +17,8 @@ ERRORS: Final[dict[bytes, ErrorType]] = {
     **Vault.errors,
     **Providers.errors,
     **Market.errors,
+    **Road.errors,
+    **Leases.errors,
 }
 """Every error by its selector: a call of one contract may fail with another's."""
 
@@ -28,3 +32,5 @@ class Contracts:
         self.vault = Vault(rpc, deployment.vault)
         self.providers = Providers(rpc, deployment.providers)
         self.market = Market(rpc, deployment.market)
+        self.road = Road(rpc, deployment.road)
+        self.leases = Leases(rpc, deployment.leases)

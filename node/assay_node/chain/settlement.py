@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from assay_node.chain.bindings import market
+from assay_node.chain.bindings import structs
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
     Earnings,
@@ -221,10 +221,10 @@ def _gas(replica_counts: Sequence[int]) -> int:
     return GAS_PER_TRANSACTION + len(replica_counts) * GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
 
 
-def _abi_receipt(receipt: Receipt) -> market.Receipt:
+def _abi_receipt(receipt: Receipt) -> structs.Receipt:
     order = receipt.signed_order.order
-    return market.Receipt(
-        order=market.Order(
+    return structs.Receipt(
+        order=structs.Order(
             requester=order.requester,
             spec=order.spec,
             hardware_class=order.hardware_class,
@@ -240,11 +240,13 @@ def _abi_receipt(receipt: Receipt) -> market.Receipt:
             reveal_window=order.reveal_window_s,
             seed_block=order.seed_block,
             expiry=order.expiry,
+            audit_bps=order.audit_bps,
+            escalate=order.escalate,
             nonce=order.nonce_number,
         ),
         requester_sig=receipt.signed_order.signature,
         replicas=tuple(
-            market.Replica(
+            structs.Replica(
                 operator=replica.operator,
                 rate=replica.rate_microusd,
                 ticket=replica.ticket,

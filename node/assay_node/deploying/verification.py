@@ -8,7 +8,7 @@
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +26,8 @@ CONTRACTS: Final[Mapping[str, str]] = {
     "vault": "Vault",
     "providers": "Providers",
     "market": "Market",
+    "road": "Road",
+    "leases": "Leases",
 }
 """A deployment's contracts of ours, and what each is built from."""
 
@@ -124,7 +126,8 @@ async def _verify_one(rpc: JsonRpc, where: Address, built: BuiltContract) -> Ver
 
 async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[str]:
     vault, providers, market = contracts.vault, contracts.providers, contracts.market
-    named = {
+    road, leases = contracts.road, contracts.leases
+    named: dict[str, tuple[Awaitable[Address], Address]] = {
         "the Vault's token": (vault.token(), deployment.token),
         "the Vault's treasury": (vault.treasury(), deployment.treasury),
         "the Vault's Providers": (vault.providers(), deployment.providers),
@@ -132,13 +135,21 @@ async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[s
         "the Providers' Vault": (providers.vault(), deployment.vault),
         "the Market's Vault": (market.vault(), deployment.vault),
         "the Market's Providers": (market.providers(), deployment.providers),
+        "the Road's Vault": (road.vault(), deployment.vault),
+        "the Road's Providers": (road.providers(), deployment.providers),
+        "the Road's Market": (road.market(), deployment.market),
+        "the Leases' Vault": (leases.vault(), deployment.vault),
     }
     found = await asyncio.gather(*(reading for reading, _ in named.values()))
-    return [
+    faults = [
         f"{what} is {there}, and {wanted} in the deployment file"
         for (what, (_, wanted)), there in zip(named.items(), found, strict=True)
         if there != wanted
     ]
+    for name, module in (("Road", deployment.road), ("Leases", deployment.leases)):
+        if not await vault.is_module(module):
+            faults.append(f"the Vault does not know the {name} as its module")
+    return faults
 
 
 def _build(contracts: tuple[VerifiedContract, ...], checkout: Checkout) -> Build:

@@ -39,7 +39,8 @@ class ChainSettings(_Section):
     )
     deployment: FullPath = Field(
         default_factory=lambda: assay_home() / "deployment.json",
-        description="File that names the chain and the contracts, written by `assay contracts deploy`.",
+        description="File that names the chain and the contracts, "
+        "written by `assay contracts deploy`.",
     )
     confirmations: int = Field(
         default=1,

@@ -196,7 +196,7 @@ async def settling(store: SchedulerJobs, receipt: Receipt, scene: Scene) -> Dige
         (LeaseEvent.REVEAL, LeaseState.COMMITTED),
     ):
         if move is LeaseEvent.REVEAL:
-            commits = CommitSet(job=job, round_number=0, entries=())
+            commits = CommitSet(job=job, round_number=0, entries=(), signature=bytes(65))
             await change(event=JobEvent.COMMITTED, commit_set=commits)
         for replica in receipt.replicas:
             reveal = replace(

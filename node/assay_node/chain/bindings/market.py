@@ -8,49 +8,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay_node.chain.abi_codec import DecodedEvent, ErrorType, EventType, Function
+from assay_node.chain.bindings.structs import Order, Receipt
 from assay_node.chain.bound_contract import BoundContract, Call
 from assay_node.protocol.ids import Address, Digest
-
-
-class Order(NamedTuple):
-    """The struct Order."""
-
-    requester: Address
-    spec: Digest
-    hardware_class: Digest
-    scheduler: Address
-    fee: int
-    max_rate: int
-    max_seconds: int
-    bond: int
-    replicas: int
-    quorum: int
-    max_ticket: int
-    commit_window: int
-    reveal_window: int
-    seed_block: int
-    expiry: int
-    nonce: int
-
-
-class Replica(NamedTuple):
-    """The struct Replica."""
-
-    operator: Address
-    rate: int
-    ticket: int
-    secs: int
-    tag: Digest
-    salt: Digest
-    sig: bytes
-
-
-class Receipt(NamedTuple):
-    """The struct Receipt."""
-
-    order: Order
-    requester_sig: bytes
-    replicas: tuple[Replica, ...]
 
 
 class Eip712DomainResult(NamedTuple):
@@ -63,6 +23,14 @@ class Eip712DomainResult(NamedTuple):
     verifying_contract: Address
     salt: Digest
     extensions: tuple[int, ...]
+
+
+class JudgeResult(NamedTuple):
+    """What `judge` returns."""
+
+    reason: bytes
+    winners: int
+    secs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +119,10 @@ _EFFORT_BPS: Final = Function("EFFORT_BPS", (), (), ("uint256",))
 _HORIZON: Final = Function("HORIZON", (), (), ("uint256",))
 _MAX_REPLICAS: Final = Function("MAX_REPLICAS", (), (), ("uint256",))
 _COMMIT_DIGEST: Final = Function(
-    "commitDigest", ("job", "round_", "commitment"), ("bytes32", "uint32", "bytes32"), ("bytes32",)
+    "commitDigest",
+    ("job", "round_", "rate", "commitment"),
+    ("bytes32", "uint32", "uint64", "bytes32"),
+    ("bytes32",),
 )
 _COMMITMENT: Final = Function(
     "commitment",
@@ -170,9 +141,17 @@ _JOB_ID: Final = Function(
     "jobId",
     ("order",),
     (
-        "(address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,uint32,uint32,uint64,uint64,uint256)",
+        "(address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,uint32,uint32,uint64,uint64,uint16,bool,uint256)",
     ),
     ("bytes32",),
+)
+_JUDGE: Final = Function(
+    "judge",
+    ("receipt",),
+    (
+        "((address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,uint32,uint32,uint64,uint64,uint16,bool,uint256),bytes,(address,uint64,uint8,uint32,bytes32,bytes32,bytes)[])",
+    ),
+    ("bytes4", "uint256", "uint256"),
 )
 _PROVIDERS: Final = Function("providers", (), (), ("address",))
 _REVEAL_DIGEST: Final = Function(
@@ -185,7 +164,7 @@ _SETTLE: Final = Function(
     "settle",
     ("receipts",),
     (
-        "((address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,uint32,uint32,uint64,uint64,uint256),bytes,(address,uint64,uint8,uint32,bytes32,bytes32,bytes)[])[]",
+        "((address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,uint32,uint32,uint64,uint64,uint16,bool,uint256),bytes,(address,uint64,uint8,uint32,bytes32,bytes32,bytes)[])[]",
     ),
     (),
 )
@@ -275,10 +254,10 @@ class Market(BoundContract):
         return int(values[0])
 
     async def commit_digest(
-        self, job: bytes, round_: int, commitment: bytes, *, block: str = "latest"
+        self, job: bytes, round_: int, rate: int, commitment: bytes, *, block: str = "latest"
     ) -> Digest:
-        """`commitDigest(bytes32, uint32, bytes32)`."""
-        values = await self._read(_COMMIT_DIGEST, (job, round_, commitment), block)
+        """`commitDigest(bytes32, uint32, uint64, bytes32)`."""
+        values = await self._read(_COMMIT_DIGEST, (job, round_, rate, commitment), block)
         return Digest(values[0])
 
     async def commitment(
@@ -317,6 +296,11 @@ class Market(BoundContract):
         """`jobId(Order)`."""
         values = await self._read(_JOB_ID, (order,), block)
         return Digest(values[0])
+
+    async def judge(self, receipt: Receipt, *, block: str = "latest") -> JudgeResult:
+        """`judge(Receipt)`."""
+        values = await self._read(_JUDGE, (receipt,), block)
+        return JudgeResult(bytes(values[0]), int(values[1]), int(values[2]))
 
     async def providers(self, *, block: str = "latest") -> Address:
         """`providers()`."""

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay_node.chain.abi_codec import DecodedEvent, ErrorType, EventType, Function
+from assay_node.chain.bindings.structs import Claim
 from assay_node.chain.bound_contract import BoundContract, Call
 from assay_node.protocol.ids import Address, Digest
-
-
-class Claim(NamedTuple):
-    """The struct Claim."""
-
-    ticket: int
-    operator: Address
-    signer: Address
 
 
 class StandingResult(NamedTuple):
@@ -123,8 +116,8 @@ class Unstaked(DecodedEvent):
     ready_at: int
 
 
-_HORIZON: Final = Function("HORIZON", (), (), ("uint256",))
 _SEAT: Final = Function("SEAT", (), (), ("uint256",))
+_SEED_LIFE: Final = Function("SEED_LIFE", (), (), ("uint256",))
 _SIGNER_DELAY: Final = Function("SIGNER_DELAY", (), (), ("uint256",))
 _SIGNER_GRACE: Final = Function("SIGNER_GRACE", (), (), ("uint256",))
 _UNBONDING: Final = Function("UNBONDING", (), (), ("uint256",))
@@ -233,14 +226,14 @@ class Providers(BoundContract):
 
     errors = ERRORS
 
-    async def horizon(self, *, block: str = "latest") -> int:
-        """`HORIZON()`."""
-        values = await self._read(_HORIZON, (), block)
-        return int(values[0])
-
     async def seat(self, *, block: str = "latest") -> int:
         """`SEAT()`."""
         values = await self._read(_SEAT, (), block)
+        return int(values[0])
+
+    async def seed_life(self, *, block: str = "latest") -> int:
+        """`SEED_LIFE()`."""
+        values = await self._read(_SEED_LIFE, (), block)
         return int(values[0])
 
     async def signer_delay(self, *, block: str = "latest") -> int:

@@ -8,35 +8,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay_node.chain.abi_codec import DecodedEvent, ErrorType, EventType, Function
+from assay_node.chain.bindings.structs import Account, Budget, Posting
 from assay_node.chain.bound_contract import BoundContract, Call
 from assay_node.protocol.ids import Address
-
-
-class Account(NamedTuple):
-    """The struct Account."""
-
-    free: int
-    bond: int
-    locked: int
-    wins: int
-    faults: int
-
-
-class Budget(NamedTuple):
-    """The struct Budget."""
-
-    amount: int
-    closes_at: int
-
-
-class Posting(NamedTuple):
-    """The struct Posting."""
-
-    requester: Address
-    fee: int
-    shares: int
-    scheduler: Address
-    nonce: int
 
 
 class PostResult(NamedTuple):
