@@ -77,7 +77,7 @@ class Market:
 
 @pytest.fixture
 async def market(chain: ChainLab) -> Market:
-    return await _market_of_strangers(chain, 3)
+    return await market_of_strangers(chain, 3)
 
 
 def verdict(receipt: Receipt) -> Tally:
@@ -255,7 +255,7 @@ async def test_a_seed_is_kept_on_chain(market: Market) -> None:
 async def test_gas_and_bytes_stay_below_the_bounds_for_strangers(
     chain: ChainLab, replicas: int
 ) -> None:
-    market = await _market_of_strangers(chain, replicas)
+    market = await market_of_strangers(chain, replicas)
     for count in (1, 4):
         requesters = [await chain.requester(market.wallet) for _ in range(count)]
         receipts = [
@@ -283,7 +283,7 @@ async def test_a_full_batch_of_three_replicas_goes_through_one_transaction(
     assert outcome.gas_used < GAS_MAX
 
 
-async def _market_of_strangers(chain: ChainLab, operators: int) -> Market:
+async def market_of_strangers(chain: ChainLab, operators: int) -> Market:
     wallet, hardware_class = await chain.wallet(), a_class()
     return Market(
         chain=chain,
