@@ -41,6 +41,7 @@ rule "Solidity lint (forge)" contracts/forge lint
 rule "Solidity lint (solhint)" solidity_lint
 rule "Solidity analysis (slither)" python scripts/slither.py
 rule "ABI files" abi_is_fresh
+rule "contract bindings" python contracts/generate_bindings.py --check
 
 if [ ${#broken[@]} -gt 0 ]; then
     printf 'check: %d of the rules above are broken:' ${#broken[@]}
