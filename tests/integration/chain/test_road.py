@@ -68,8 +68,8 @@ async def test_a_job_goes_from_its_commit_set_to_everybodys_pay(market: Market) 
     commits = signed_commits(market, receipt, job)
     before = await market.books()
     opening = (signed.order.abi_values(), signed.signature, ROUND, commits)
+    other = signed_set(market, receipt, job, round_number=ROUND + 1)
     with pytest.raises(ContractRefusal) as refusal:
-        other = signed_set(market, receipt, job, round_number=ROUND + 1)
         await step(market, "open", *opening, other)
     assert refusal.value.name == "Road_SetSignatureInvalid"
     await step(market, "open", *opening, signed_set(market, receipt, job, round_number=ROUND))
