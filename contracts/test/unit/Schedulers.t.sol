@@ -55,6 +55,22 @@ contract SchedulersTest is SchedulersFixture {
         assertEq(hasher.hash(assign), expected, "with an empty list");
     }
 
+    /// @dev Computed by node/assay_node/protocol/assignment.py, for the same values.
+    function test_assignDigest_vector() public pure {
+        Assign memory assign;
+        assign.job = bytes32(uint256(0x0101010101010101010101010101010101010101010101010101010101010101));
+        (assign.round, assign.sequence) = (2, 3);
+        (assign.operators, assign.tickets) = (new address[](2), new uint8[](2));
+        assign.operators[0] = 0x4444444444444444444444444444444444444444;
+        assign.operators[1] = 0x5555555555555555555555555555555555555555;
+        (assign.tickets[0], assign.tickets[1]) = (6, 7);
+        assign.replaced = new address[](1);
+        assign.replaced[0] = 0x8888888888888888888888888888888888888888;
+        bytes32 domain = _domain(31_337, 0x1E1e1E1E1e1e1e1e1e1E1E1E1E1e1e1E1e1e1E1E);
+        bytes32 expected = 0xad41ba326c613da6cc139a1b6b75e40146d2f0077c19e183fe2e710228e95752;
+        assertEq(_digest(domain, _hashOf(assign)), expected, "the digest");
+    }
+
     // --- bond ---------------------------------------------------------------------------------
 
     function test_bond() public {

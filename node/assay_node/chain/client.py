@@ -17,7 +17,7 @@ from assay_node.protocol.errors import LocalError
 REQUEST_S_MAX: Final = 10.0
 """One request; the slowest one, estimating a full batch, takes well under a second."""
 
-_CONTRACTS: Final = ("token", "vault", "providers", "market", "road", "leases")
+_CONTRACTS: Final = ("token", "vault", "providers", "market", "road", "leases", "schedulers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any
 from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.ids import Address, address
 
-_FILE_BYTES_MAX = 16 << 10  # a deployment has eight fields; anything larger is another file
-_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "treasury")
+_FILE_BYTES_MAX = 16 << 10  # a deployment has ten fields; anything larger is another file
+_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "schedulers", "treasury")
 _CHAIN_ID, _DEPLOY_BLOCK = "chainId", "deployBlock"  # as the deploy script spells them
 
 
@@ -25,6 +25,7 @@ class Deployment:
     market: Address
     road: Address
     leases: Address
+    schedulers: Address
     treasury: Address
     deploy_block: int
 
