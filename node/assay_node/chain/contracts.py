@@ -67,10 +67,11 @@ class Contracts:
         self.providers = BoundContract(rpc, deployment.providers, packaged("Providers"))
         self.market = BoundContract(rpc, deployment.market, packaged("Market"))
         self.road = BoundContract(rpc, deployment.road, packaged("Road"))
+        self.schedulers = BoundContract(rpc, deployment.schedulers, packaged("Schedulers"))
         # A call of one contract may fail with another's error.
         self.errors: dict[bytes, AbiEntry] = {
             selector: error
-            for contract in (self.token, self.vault, self.providers, self.market, self.road)
+            for contract in (self.token, self.vault, self.providers, self.market, self.road, self.schedulers)
             for selector, error in contract.interface.errors.items()
         }
 

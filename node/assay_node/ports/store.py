@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assay_node.ports.chain import Settlement
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
@@ -176,6 +177,14 @@ class SchedulerStore(Protocol):
 
     async def commit_set(self, job: Digest, round_number: int) -> CommitSet | None:
         """Return the commit set that was fixed for a round."""
+        ...
+
+    async def newest_assign(self, job: Digest) -> SignedAssign | None:
+        """Return the newest assignment of a job."""
+        ...
+
+    async def add_assign(self, signed: SignedAssign, *, generation: int) -> bool:
+        """Keep an assignment; False when its number is taken or its job is not as it was seen."""
         ...
 
     async def events(self, job: Digest, *, after: int = 0) -> Sequence[JobEventRecord]:

@@ -11,7 +11,7 @@ from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Address, Cid, Digest
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder
-from assay_node.protocol.receipt import Receipt
+from assay_node.protocol.receipt import Receipt, commit_set
 
 # Requester to scheduler
 TERMS: Final = "/assay/terms/1"
@@ -214,6 +214,11 @@ class CommitSet:
     round_number: int
     entries: tuple[CommitEntry, ...]
     signature: bytes
+
+    @property
+    def commits(self) -> Digest:
+        """The hash of all commitments, which is what is signed."""
+        return commit_set([entry.commitment for entry in self.entries])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ def test_an_honest_row_never_contradicts_itself(losses: list[int], data: st.Data
         ({"tickets": (6, 256)}, "8 unsigned bits"),
         ({"replaced": ASSIGN.operators[:1]}, "stands twice"),
         ({"replaced": (Address("0x" + "AB" * 20),)}, "lower case"),
-        ({"replaced": tuple(operator(n + 1) for n in range(NAMED_MAX))}, "at most 256"),
+        ({"replaced": tuple(operator(n + 1) for n in range(NAMED_MAX))}, "at most 2048"),
     ],
 )
 def test_what_no_assignment_can_say_is_refused(change: dict[str, object], said: str) -> None:
