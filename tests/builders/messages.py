@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from assay_node.protocol import cid as cids
 from assay_node.protocol import assignment, messages, offer, order, receipt
+from assay_node.protocol import cid as cids
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import Comparison, JobSpec, Resources
 
@@ -247,6 +247,20 @@ def an_order(**changes: object) -> order.Order:
         "nonce": b"\x03" * 32,
     }
     return order.Order(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def a_signed_assign(job: Digest, **changes: object) -> assignment.SignedAssign:
+    """Return a plain assignment; its signature is nobody's."""
+    fields: dict[str, object] = {
+        "job": job,
+        "round_number": 0,
+        "sequence": 0,
+        "operators": (),
+        "tickets": (),
+        "replaced": (),
+    }
+    assign = assignment.Assign(**{**fields, **changes})  # type: ignore[arg-type]
+    return assignment.SignedAssign(assign=assign, signature=b"\x01" * 65)
 
 
 def a_spec(**changes: object) -> JobSpec:

@@ -71,7 +71,14 @@ class Contracts:
         # A call of one contract may fail with another's error.
         self.errors: dict[bytes, AbiEntry] = {
             selector: error
-            for contract in (self.token, self.vault, self.providers, self.market, self.road, self.schedulers)
+            for contract in (
+                self.token,
+                self.vault,
+                self.providers,
+                self.market,
+                self.road,
+                self.schedulers,
+            )
             for selector, error in contract.interface.errors.items()
         }
 

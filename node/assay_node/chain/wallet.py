@@ -13,7 +13,9 @@ from assay_node.chain.events import MinedTransaction
 from assay_node.chain.rpc import JsonRpc, RpcRefusal
 from assay_node.chain.settlement import SettlementWallet
 from assay_node.ports.keys import OrderSigner
+from assay_node.protocol.assignment import omitted
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
+from assay_node.protocol.evidence import AssignEvidence, CommitSetEvidence, Evidence
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.units import UINT64_MAX, microusd_to_text
 
@@ -115,6 +117,44 @@ class WalletChain(SettlementWallet):
         return await self._do(
             self._contracts.providers, "setSigner", signer, action="setting the signing key"
         )
+
+    async def bond_scheduler(self, amount_microusd: int) -> Digest:
+        """Put free money at stake as a scheduler; takes back a notice."""
+        return await self._do(
+            self._contracts.schedulers, "bond", _amount(amount_microusd), action="bonding"
+        )
+
+    async def give_scheduler_notice(self) -> Digest:
+        """Give notice for the scheduler's bond; it stays slashable until the notice is over."""
+        return await self._do(
+            self._contracts.schedulers, "giveNotice", action="giving notice for the bond"
+        )
+
+    async def reclaim_scheduler_bond(self) -> Digest:
+        """Free the scheduler's bond once its notice is over."""
+        return await self._do(
+            self._contracts.schedulers, "reclaim", self.address, action="taking back the bond"
+        )
+
+    async def report(self, evidence: Evidence) -> Digest:
+        """Take the bond of a scheduler that contradicted itself; it goes to the treasury."""
+        schedulers, action = self._contracts.schedulers, "reporting the scheduler"
+        match evidence:
+            case AssignEvidence(first=one, second=other):
+                first, second = sorted((one, other), key=lambda signed: signed.assign.sequence)
+                pair = (
+                    first.assign.abi_values(), first.signature,
+                    second.assign.abi_values(), second.signature,
+                )  # fmt: skip
+                hidden = omitted(first.assign, second.assign)
+                if hidden is None:
+                    return await self._do(schedulers, "slashFork", *pair, action=action)
+                return await self._do(schedulers, "slashOmission", *pair, hidden, action=action)
+            case CommitSetEvidence(first=a, second=b):
+                return await self._do(
+                    schedulers, "slashCommitSets", a.job, a.round_number, a.commits, a.signature,
+                    b.commits, b.signature, action=action,
+                )  # fmt: skip
 
     async def transfer_tokens(self, to: Address, amount_microusd: int) -> Digest:
         """Send tokens of this wallet (not of the Vault) to an address."""

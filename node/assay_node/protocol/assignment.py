@@ -19,8 +19,8 @@ from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, address
 from assay_node.protocol.units import check_uint
 
 NAMED_MAX: Final = 2_048
-"""Operators in one assignment: those of eight draws of the most tickets. Bringing evidence of a longer
-list would cost much gas."""
+"""Operators in one assignment: those of eight draws of the most tickets. Bringing evidence of
+a longer list would cost much gas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,9 @@ def test_the_digest_is_that_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [*CHANGES, {"job": Digest(b"\x02" * 32)}, {"sequence": 4}], ids=lambda c: next(iter(c))
+    "change",
+    [*CHANGES, {"job": Digest(b"\x02" * 32)}, {"sequence": 4}],
+    ids=lambda c: next(iter(c)),
 )
 def test_every_member_is_signed(change: dict[str, object]) -> None:
     changed = replace(ASSIGN, **change)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Assignments are kept before they are shown, so that no crash lets a scheduler contradict itself."""
+"""Assignments are kept before they are shown: no crash lets a scheduler contradict itself."""
 
 import sqlalchemy as sa
 from alembic import op
