@@ -60,13 +60,6 @@ class Assign:
         """Everybody who holds a replica or held one."""
         return self.operators + self.replaced
 
-    def abi_values(self) -> tuple[object, ...]:
-        """Return the members in the contract's order."""
-        return (
-            self.job, self.round_number, self.sequence, list(self.operators), list(self.tickets),
-            list(self.replaced),
-        )  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedAssign:

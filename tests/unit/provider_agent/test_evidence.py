@@ -1,4 +1,4 @@
-"""A provider keeps what it was assigned with, and what shows that a scheduler contradicted itself."""
+"""A provider keeps its assignments, and what shows that a scheduler contradicted itself."""
 
 from typing import Any
 
