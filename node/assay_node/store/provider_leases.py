@@ -8,11 +8,9 @@ is told by `closed_at` alone, so this module needs no table of moves.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -344,12 +342,6 @@ class ProviderLeases:
     async def _select(self, query: Select[Any]) -> tuple[ProviderLease, ...]:
         async with self._database.read() as connection:
             return tuple(_from_row(row) for row in (await connection.execute(query)).all())
-
-
-def is_absent(url: str) -> bool:
-    """Tell whether a database is a file that is not there; opening it would make it."""
-    parsed = make_url(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
 
 
 async def _save(
