@@ -75,7 +75,7 @@ REASONS_INTRODUCTION: Final = """
 |---|---|
 """
 
-WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "job_spec")
+WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "assignment", "job_spec")
 
 
 def main() -> int:

@@ -7,11 +7,12 @@ import {Leases} from "../src/Leases.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
 import {Road} from "../src/Road.sol";
+import {Schedulers} from "../src/Schedulers.sol";
 import {Vault} from "../src/Vault.sol";
 import {vm} from "../test/utils/Vm.sol";
 import {TestUsd} from "./TestUsd.sol";
 
-/// @notice Deploys a market: Vault, Providers, Market and Road, wired to each other for good.
+/// @notice Deploys a market: Vault, Providers, Market and the Vault's modules, wired to each other for good.
 /// @dev Reads from the environment:
 /// ASSAY_TOKEN the ERC-20 that is paid with (a new TestUsd where none is named)
 /// ASSAY_TREASURY who receives what is slashed (the deployer where nobody is named)
@@ -27,6 +28,7 @@ contract Deploy {
         Market market;
         Road road;
         Leases leases;
+        Schedulers schedulers;
         address treasury;
     }
 
@@ -47,9 +49,9 @@ contract Deploy {
         if (bytes(path).length != 0) _write(deployment, deployBlock, path);
     }
 
-    /// @notice Deploys the five contracts. `deployer` is whoever the creations come from.
+    /// @notice Deploys the six contracts. `deployer` is whoever the creations come from.
     /// @dev Each must know the others for ever and nobody may have the power to tell them later: so the Vault is
-    /// told the addresses that the next four creations will have.
+    /// told the addresses that the next five creations will have.
     function deploy(address deployer, IERC20 token, address treasury)
         public
         returns (Deployment memory deployment)
@@ -57,9 +59,10 @@ contract Deploy {
         uint256 nonce = vm.getNonce(deployer);
         address providers = vm.computeCreateAddress(deployer, nonce + 1);
         address market = vm.computeCreateAddress(deployer, nonce + 2);
-        address[] memory modules = new address[](2);
+        address[] memory modules = new address[](3);
         modules[0] = vm.computeCreateAddress(deployer, nonce + 3);
         modules[1] = vm.computeCreateAddress(deployer, nonce + 4);
+        modules[2] = vm.computeCreateAddress(deployer, nonce + 5);
         deployment.token = token;
         deployment.treasury = treasury;
         deployment.vault = new Vault(token, treasury, providers, market, modules);
@@ -67,6 +70,7 @@ contract Deploy {
         deployment.market = new Market(deployment.vault, deployment.providers);
         deployment.road = new Road(deployment.vault, deployment.providers, deployment.market);
         deployment.leases = new Leases(deployment.vault);
+        deployment.schedulers = new Schedulers(deployment.vault);
         if (address(deployment.providers) != providers) {
             revert Deploy_AddressPredictedWrong(providers, address(deployment.providers));
         }
@@ -78,6 +82,9 @@ contract Deploy {
         }
         if (address(deployment.leases) != modules[1]) {
             revert Deploy_AddressPredictedWrong(modules[1], address(deployment.leases));
+        }
+        if (address(deployment.schedulers) != modules[2]) {
+            revert Deploy_AddressPredictedWrong(modules[2], address(deployment.schedulers));
         }
     }
 
@@ -91,6 +98,7 @@ contract Deploy {
         vm.serializeAddress(object, "market", address(deployment.market));
         vm.serializeAddress(object, "road", address(deployment.road));
         vm.serializeAddress(object, "leases", address(deployment.leases));
+        vm.serializeAddress(object, "schedulers", address(deployment.schedulers));
         vm.writeJson(vm.serializeAddress(object, "treasury", deployment.treasury), path);
     }
 }

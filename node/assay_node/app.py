@@ -102,6 +102,10 @@ async def run_scheduler(
         open_network(network_settings(settings), peer_key(mine.home)) as network,
         open_store(settings, mine.home, network) as artifacts,
     ):
+        if (await chain.scheduler_bond(wallet.address)).amount_microusd == 0:
+            logger.warning(
+                "this scheduler has no bond, which most providers ask for: `assay scheduler bond`"
+            )
         store = SchedulerJobs(database)
         scheduler = Scheduler(
             SchedulerParts(

@@ -7,6 +7,7 @@ from typing import Self
 from assay_node.ports import Artifacts, ChainReader, Clock, Network, OrderSigner
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLeases
+from assay_provider.evidence import EvidenceKeeper
 from assay_provider.execution import Execution
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
@@ -66,6 +67,7 @@ class Assembly:
         """Wire the parts; `group` owns every task they start."""
         domain, signer, clock = parts.domain, parts.signer, parts.clock
         book = LeaseBook(leases=parts.leases, clock=clock)
+        evidence = EvidenceKeeper(book=book, domain=domain, clock=clock)
         offering = Offering(
             supply=supply,
             network=parts.network,
@@ -120,6 +122,7 @@ class Assembly:
                     domain=domain,
                     clock=clock,
                 ),
+                evidence=evidence,
                 slots=slots,
                 domain=domain,
                 clock=clock,
@@ -129,6 +132,7 @@ class Assembly:
             requests=SchedulerRequests(
                 book=book,
                 closing=closing,
+                evidence=evidence,
                 supply=supply,
                 domain=domain,
                 signer=signer,

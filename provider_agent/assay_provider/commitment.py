@@ -7,11 +7,12 @@ from eth_utils.crypto import keccak
 from assay_node.ports import OrderSigner
 from assay_node.protocol import cid as cids
 from assay_node.protocol import receipt
-from assay_node.protocol.errors import MalformedMessage, Refused
+from assay_node.protocol.errors import Refused
+from assay_node.protocol.evidence import signer_of_set
 from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest
 from assay_node.protocol.messages import Commit, CommitSet, Reveal
 from assay_node.protocol.order import Order
-from assay_node.protocol.typed_data import Domain, recover
+from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.outcome import AT_LIMIT
 from assay_provider.runtime.sandbox import Verdict
@@ -105,20 +106,9 @@ def check_commit_set(
         raise Refused("the commit set changes this provider's commitment")
     if own.rate_microusd != lease.rate_microusd:
         raise Refused("the commit set changes this provider's rate")
-    commits = receipt.commit_set([entry.commitment for entry in entries])
-    if _signer_of_set(committed, commits, domain) != lease.scheduler:  # 6
+    if signer_of_set(committed, domain) != lease.scheduler:  # 6
         raise Refused("the commit set is not signed by the scheduler")
-    return commits
-
-
-def _signer_of_set(committed: CommitSet, commits: Digest, domain: Domain) -> Address | None:
-    digest = receipt.commit_set_digest(
-        domain, job=committed.job, round_number=committed.round_number, commits=commits
-    )
-    try:
-        return recover(digest, committed.signature)
-    except MalformedMessage:
-        return None
+    return committed.commits
 
 
 def signed_reveal(

@@ -142,6 +142,7 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         ),
         price_microusd_per_second=settings.price_microusd_per_second,
         bond_max_microusd=settings.bond_max_microusd,
+        scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
         schedulers=settings.schedulers,
         work_directory=settings.home / "work",
         offer_lifetime_s=settings.offer_lifetime_s,

@@ -17,6 +17,7 @@ from assay_node.protocol.order import job_id
 from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import UINT32_MAX
 from assay_node.store.provider_leases import ProviderLease
+from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import Event, State
 from assay_provider.lease_verification import LeaseVerifier
@@ -40,6 +41,7 @@ class LeaseAcceptance:
 
     book: LeaseBook
     verifier: LeaseVerifier
+    evidence: EvidenceKeeper
     slots: Slots
     domain: Domain
     clock: Clock
@@ -111,7 +113,8 @@ class LeaseAcceptance:
                 state=State.ACCEPTED.value,
                 expiry=order.expiry,
                 accepted_at=self.clock.now(),
-            )
+            ),
+            offer.assign,
         )
         assert stored, "the job is held exclusively and was not known"
 
@@ -121,18 +124,21 @@ class LeaseAcceptance:
         """Answer for a job that is known: as before, or move its lease to a later round."""
         if asking != lease.scheduler:
             raise Refused("the order names another scheduler than the one that asks")
+        await self.evidence.check_assign(lease, offer.assign)
         if lease.closed_at is not None:
             raise Refused(f"this lease is over: {lease.closed_reason}")
         if offer.round_number > UINT32_MAX:
             raise Refused(f"rounds are numbered to {UINT32_MAX}")
         if offer.round_number < lease.round_number:
             raise Refused(f"this lease is in round {lease.round_number} already")
+        self.verifier.check_assign(offer, lease.job)
         if offer.ticket != lease.ticket:
             if offer.round_number == lease.round_number:
                 raise Refused(f"in this round the lease stands at ticket {lease.ticket}")
             # drawn anew after a reorganisation of the chain, the scheduler says
             await self.verifier.verify(offer, asking=asking)
         if offer.round_number > lease.round_number:
+            await self.book.store.keep_assign(offer.assign)
             moved = await self.book.apply(
                 lease.job,
                 Event.NEXT_ROUND,

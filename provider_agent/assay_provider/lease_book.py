@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from assay_node.ports import Clock
 from assay_node.protocol import codec
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.order import Order, SignedOrder
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
@@ -32,9 +33,9 @@ class LeaseBook:
         """Return the lease for a job, None when there never was one."""
         return await self.store.get(job)
 
-    async def add(self, lease: ProviderLease) -> bool:
-        """Store a new lease; False when the job is known already."""
-        return await self.store.add(lease, event="accept")
+    async def add(self, lease: ProviderLease, assign: SignedAssign) -> bool:
+        """Store a new lease and what it was assigned with; False when the job is known already."""
+        return await self.store.add(lease, assign, event="accept")
 
     async def apply(
         self, job: Digest, event: Event, change: Change = lambda lease: lease, *, detail: str = ""

@@ -13,13 +13,17 @@ A provider that takes a bad lease works for nothing, or stakes its bond on a job
 9. The owner does not deny the requester.
 10. A slot offers the order's hardware class and run time.
 11. The chain knows this provider's signing key, or its reveal would count as silence.
+12. The scheduler's assignment names this operator at the ticket, in this round of this job, among
+    no more than the order's replicas. With it the scheduler's bond stands for the lease.
+13. That bond is what the owner asks for, and slashable for a day after the order's expiry.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from assay_node.ports import ChainReader, Clock, Head
+from assay_node.ports import ChainReader, Clock, Head, SchedulerBond
+from assay_node.protocol.assignment import signer_of_assign
 from assay_node.protocol.errors import MalformedMessage, Refused
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.messages import LeaseOffer
@@ -29,6 +33,8 @@ from assay_node.protocol.units import UINT32_MAX, microusd_to_text
 from assay_provider import pricing
 from assay_provider.supply import Supply
 
+REPORT_S: Final = 86_400
+"""What is left after an order's expiry to find out that its scheduler contradicted itself."""
 EXPIRY_AHEAD_S_MAX: Final = 30 * 86_400
 """A lease is kept, with its output, until its order expires; a month is more than any job needs."""
 
@@ -59,9 +65,30 @@ class LeaseVerifier:
         self._check_signature(offer, job)  # 1
         _check_time(order, self.clock.now())  # 2
         _check_scheduler(order, asking)  # 3
+        self.check_assign(offer, job)  # 12
         rate = self._check_terms(order)  # 7, 8, 9, 10: cheaper than asking the chain
-        await self._check_chain(offer, job)  # 2 by the chain's clock, 4, 5, 6, 11
+        await self._check_chain(offer, job)  # 2 by the chain's clock, 4, 5, 6, 11, 13
         return rate
+
+    def check_assign(self, offer: LeaseOffer, job: Digest) -> None:
+        """Check the assignment of an offer, whose order is `job`.
+
+        Raises:
+            Refused: it does not assign this lease to this provider.
+        """
+        order, assign = offer.signed_order.order, offer.assign.assign
+        if (assign.job, assign.round_number) != (job, offer.round_number):
+            raise Refused("the assignment is for another job or another round")
+        if len(assign.operators) > order.replicas:
+            raise Refused(
+                f"the assignment names {len(assign.operators)} operators; the order has "
+                f"{order.replicas} replicas"
+            )
+        places = zip(assign.operators, assign.tickets, strict=True)
+        if (self.supply.operator, offer.ticket) not in places:
+            raise Refused(f"the assignment does not name this operator at ticket {offer.ticket}")
+        if signer_of_assign(offer.assign, self.domain) != order.scheduler:
+            raise Refused("the assignment is not signed by the order's scheduler")
 
     def _check_signature(self, offer: LeaseOffer, job: Digest) -> None:
         order = offer.signed_order.order
@@ -110,6 +137,19 @@ class LeaseVerifier:
             raise Refused("the order's nonce is spent: it was settled or cancelled")
         if facts.signer != self.signer:  # 11
             raise Refused("the chain does not name this provider's signing key (yet)")
+        self._check_bond(order, facts.bond)  # 13
+
+    def _check_bond(self, order: Order, bond: SchedulerBond) -> None:
+        least = self.supply.scheduler_bond_min_microusd
+        if bond.amount_microusd < least:
+            raise Refused(
+                f"the scheduler's bond is {microusd_to_text(bond.amount_microusd)}; this provider "
+                f"works for schedulers that bond {microusd_to_text(least)}: assay scheduler bond"
+            )
+        if least and bond.slashable_until < order.expiry + REPORT_S:
+            raise Refused(
+                "the scheduler can take its bond back before the order has been expired for a day"
+            )
 
     async def _read_facts(self, offer: LeaseOffer, job: Digest) -> "_Facts":
         order, chain = offer.signed_order.order, self.chain
@@ -122,6 +162,7 @@ class LeaseVerifier:
                 budget = group.create_task(chain.budget(order.requester, order.scheduler))
                 used = group.create_task(chain.nonce_used(order.requester, order.nonce_number))
                 signer = group.create_task(chain.signer_of(self.supply.operator))
+                bond = group.create_task(chain.scheduler_bond(order.scheduler))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None  # the first failure is the reason to give
         return _Facts(
@@ -130,6 +171,7 @@ class LeaseVerifier:
             budget_microusd=budget.result(),
             nonce_used=used.result(),
             signer=signer.result(),
+            bond=bond.result(),
         )
 
 
@@ -140,6 +182,7 @@ class _Facts:
     budget_microusd: int
     nonce_used: bool
     signer: Address | None
+    bond: SchedulerBond
 
 
 def _check_time(order: Order, now: float) -> None:

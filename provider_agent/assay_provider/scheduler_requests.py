@@ -15,6 +15,7 @@ from assay_node.protocol.messages import Ack, CommitSet, Release, Reveal
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.commitment import check_commit_set, signed_reveal
+from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_closing import LeaseClosing
 from assay_provider.lease_machine import HAS_OUTPUT, Event, State
@@ -28,6 +29,7 @@ class SchedulerRequests:
 
     book: LeaseBook
     closing: LeaseClosing
+    evidence: EvidenceKeeper
     supply: Supply
     domain: Domain
     signer: OrderSigner
@@ -48,6 +50,7 @@ class SchedulerRequests:
             raise Refused("this provider keeps silent")
         while True:
             lease = await self._lease(peer_id, committed.job)
+            await self.evidence.note_set(lease, committed)
             signed = await self._sign(lease, committed)
             if signed is not None:
                 return codec.encode(signed)

@@ -1,8 +1,10 @@
 """What a provider is doing, read from its database and the chain; the daemon is not asked."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from assay_node.app import chain_settings
@@ -10,8 +12,8 @@ from assay_node.chain.client import open_reader
 from assay_node.protocol.errors import ChainError, LocalError
 from assay_node.protocol.ids import Address, to_hex
 from assay_node.settings import Settings
-from assay_node.store.database import open_database
-from assay_node.store.provider_leases import ProviderLease, ProviderLeases, is_absent
+from assay_node.store.database import is_absent, open_database
+from assay_node.store.provider_leases import KeptEvidence, ProviderLease, ProviderLeases
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
@@ -76,6 +78,46 @@ def lease_document(lease: ProviderLease) -> dict[str, Any]:
         "accepted_at": lease.accepted_at,
         "changed_at": lease.changed_at,
     }
+
+
+async def evidence_document(settings: Settings) -> list[dict[str, Any]]:
+    """Return which schedulers contradicted themselves towards this provider.
+
+    Raises:
+        LocalError: no provider has run here yet.
+    """
+    return [_evidence(kept) for kept in await _kept_evidence(settings)]
+
+
+async def write_evidence(settings: Settings, folder: Path) -> list[dict[str, Any]]:
+    """Write what convicts each scheduler into a file, and return where.
+
+    Raises:
+        LocalError: no provider has run here yet, or the folder cannot be written.
+    """
+    return await asyncio.to_thread(_write, await _kept_evidence(settings), folder)
+
+
+def _write(found: tuple[KeptEvidence, ...], folder: Path) -> list[dict[str, Any]]:
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for kept in found:
+            file = folder / f"{kept.job.hex()}.evidence"
+            file.write_bytes(kept.body)
+            written.append({**_evidence(kept), "file": str(file)})
+    except OSError as error:
+        raise LocalError(f"cannot write into {folder}: {error.strerror}") from None
+    return written
+
+
+async def _kept_evidence(settings: Settings) -> tuple[KeptEvidence, ...]:
+    async with _open_leases(settings.provider.database_url) as leases:
+        return await leases.evidence()
+
+
+def _evidence(kept: KeptEvidence) -> dict[str, Any]:
+    return {"job": to_hex(kept.job), "scheduler": kept.scheduler, "at": kept.at}
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ class Supply:
     """What the daemon offers.
 
     `schedulers` are multiaddrs ending in a peer ID. Every slot is equal and runs one job at a time.
-    `bond_max_microusd` bounds what one job may put at stake. `result_keep_s` is how long the output
+    `bond_max_microusd` bounds what one job may put at stake; `scheduler_bond_min_microusd` is what
+    a scheduler must have at stake itself. `result_keep_s` is how long the output
     of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
     """
 
@@ -26,6 +27,7 @@ class Supply:
     slot: Slot
     price_microusd_per_second: int
     bond_max_microusd: int
+    scheduler_bond_min_microusd: int
     schedulers: tuple[str, ...]
     work_directory: Path
     requesters_denied: frozenset[Address] = frozenset()

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
+from assay_node.protocol import assignment, messages, offer, order, receipt
 from assay_node.protocol import cid as cids
-from assay_node.protocol import messages, offer, order, receipt
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import Comparison, JobSpec, Resources
 
@@ -107,6 +107,24 @@ entries = st.builds(
     signature=signatures,
 )
 
+
+@st.composite
+def assigns(draw: st.DrawFn) -> assignment.Assign:
+    named = draw(st.lists(addresses, max_size=6, unique=True))
+    held = draw(st.integers(0, len(named)))
+    tickets = draw(st.lists(uint8, min_size=held, max_size=held, unique=True))
+    return assignment.Assign(
+        job=draw(digests),
+        round_number=draw(uint32),
+        sequence=draw(uint32),
+        operators=tuple(named[:held]),
+        tickets=tuple(sorted(tickets)),
+        replaced=tuple(named[held:]),
+    )
+
+
+signed_assigns = st.builds(assignment.SignedAssign, assign=assigns(), signature=signatures)
+
 MESSAGES = {
     messages.Ack: st.just(messages.Ack()),
     messages.TermsRequest: st.just(messages.TermsRequest()),
@@ -151,7 +169,11 @@ MESSAGES = {
     ),
     messages.Heartbeat: st.builds(messages.Heartbeat, slots_free=uint32),
     messages.LeaseOffer: st.builds(
-        messages.LeaseOffer, signed_order=signed_orders, ticket=uint8, round_number=uint32
+        messages.LeaseOffer,
+        signed_order=signed_orders,
+        ticket=uint8,
+        round_number=uint32,
+        assign=signed_assigns,
     ),
     messages.LeaseAnswer: st.builds(
         messages.LeaseAnswer, accepted=st.booleans(), reason=printable, rate_microusd=uint64
@@ -190,6 +212,8 @@ MESSAGES = {
         signature=signatures,
     ),
     messages.Release: st.builds(messages.Release, job=digests, reason=printable),
+    assignment.Assign: assigns(),
+    assignment.SignedAssign: signed_assigns,
     order.Order: orders(),
     order.SignedOrder: signed_orders,
     receipt.Replica: replicas,
@@ -223,6 +247,20 @@ def an_order(**changes: object) -> order.Order:
         "nonce": b"\x03" * 32,
     }
     return order.Order(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def a_signed_assign(job: Digest, **changes: object) -> assignment.SignedAssign:
+    """Return a plain assignment; its signature is nobody's."""
+    fields: dict[str, object] = {
+        "job": job,
+        "round_number": 0,
+        "sequence": 0,
+        "operators": (),
+        "tickets": (),
+        "replaced": (),
+    }
+    assign = assignment.Assign(**{**fields, **changes})  # type: ignore[arg-type]
+    return assignment.SignedAssign(assign=assign, signature=b"\x01" * 65)
 
 
 def a_spec(**changes: object) -> JobSpec:

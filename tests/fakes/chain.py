@@ -7,6 +7,7 @@ from assay_node.ports import (
     Head,
     OutgoingTransaction,
     Paid,
+    SchedulerBond,
     Settlement,
     SignedTransaction,
     SkippedReceipt,
@@ -63,6 +64,11 @@ class FakeSettlementChain:
 
     async def signer_of(self, operator: Address) -> Address | None:
         return self.signers.get(operator)
+
+    async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
+        return SchedulerBond(
+            amount_microusd=0, slashable_until=self.timestamp, leaves_at=None, caught=False
+        )
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         return False

@@ -24,6 +24,7 @@ from assay_provider.commitment import salt_of
 from assay_provider.lease_acceptance import in_round, new_salt
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import HAS_OUTPUT, HOLDS_SLOT, Event, State
+from tests.builders.messages import a_signed_assign
 
 JOB = Digest(b"\x01" * 32)
 
@@ -78,7 +79,7 @@ class StoredLease(RuleBasedStateMachine):
             expiry=9,
             accepted_at=1.0,
         )
-        assert self.loop.run_until_complete(self.book.add(lease))
+        assert self.loop.run_until_complete(self.book.add(lease, a_signed_assign(JOB)))
 
     def open(self) -> None:
         url = f"sqlite:///{Path(self.directory.name) / 'provider.sqlite'}"

@@ -3,8 +3,9 @@ pragma solidity 0.8.37;
 
 /// @notice Every number that the market runs on, and why it has the value it has.
 /// @dev Times are in seconds. They hold together: HORIZON <= NOTICE (a budget outlives the orders on it),
-/// HORIZON <= SIGNER_DELAY (one former key at most can have receipts in flight), and
-/// SEED_WINDOW + SEED_LIFE < UNBONDING (stake outlives the jobs it was drawn for). A test pins all three.
+/// HORIZON <= SIGNER_DELAY (one former key at most can have receipts in flight),
+/// SEED_WINDOW + SEED_LIFE < UNBONDING (stake outlives the jobs it was drawn for), and a job's life and a day are
+/// less than SCHEDULER_NOTICE. A test pins all of it.
 library Parameters {
     /// @dev Longest time between an order's acceptance and its expiry. Half a day lets a job of hours run and a
     /// scheduler batch through a congested afternoon; longer would tie up budgets and stakes for nothing.
@@ -59,4 +60,9 @@ library Parameters {
     /// @dev A kept seed can be drawn from this long: an order expires within HORIZON, a road opened just before lets
     /// operators commit for ROAD_WINDOW more, and a receipt may still override it while they reveal.
     uint256 internal constant SEED_LIFE = HORIZON + 2 * ROAD_WINDOW;
+
+    /// @dev A scheduler's bond stays slashable this long after its notice. Providers take no order that expires
+    /// later, less a day; a job of the last minute takes HORIZON and the road's two windows; the days beyond are for
+    /// operators who hold one half of the evidence each to find each other.
+    uint256 internal constant SCHEDULER_NOTICE = 7 days;
 }

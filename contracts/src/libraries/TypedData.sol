@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Assign} from "../types/Assignments.sol";
 import {Order} from "../types/Orders.sol";
 
 /// @notice EIP-712 struct hashes of everything that is signed.
@@ -22,6 +23,10 @@ library TypedData {
         keccak256("Commit(bytes32 job,uint32 round,uint64 rate,bytes32 commitment)");
     bytes32 internal constant COMMIT_SET_TYPEHASH =
         keccak256("CommitSet(bytes32 job,uint32 round,bytes32 commits)");
+    bytes32 internal constant ASSIGN_TYPEHASH = keccak256(
+        "Assign(bytes32 job,uint32 round,uint32 sequence,address[] operators,uint8[] tickets,"
+        "address[] replaced)"
+    );
 
     /// @dev All members are static, so the struct in the call data is its own encoding: copying it whole saves
     /// 2,200 gas over encoding it anew. Dirty high bits change the hash, and nobody has signed that.
@@ -71,5 +76,20 @@ library TypedData {
             keccak256(
                 abi.encode(DOMAIN_TYPEHASH, DOMAIN_NAME_HASH, DOMAIN_VERSION_HASH, block.chainid, market)
             );
+    }
+
+    /// @dev Elements of packed arrays are padded to whole words, as EIP-712 wants them.
+    function hashAssign(Assign calldata assign) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                ASSIGN_TYPEHASH,
+                assign.job,
+                assign.round,
+                assign.sequence,
+                keccak256(abi.encodePacked(assign.operators)),
+                keccak256(abi.encodePacked(assign.tickets)),
+                keccak256(abi.encodePacked(assign.replaced))
+            )
+        );
     }
 }

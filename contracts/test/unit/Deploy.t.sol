@@ -32,6 +32,9 @@ contract DeployTest is MarketFixture {
         assertTrue(vault.isModule(address(leases)), "the vault's leases");
         assertEq(address(leases.vault()), address(vault), "the leases' vault");
         assertEq(address(leases.providers()), address(providers), "the leases' providers");
+        assertTrue(vault.isModule(address(schedulers)), "the vault's schedulers");
+        assertEq(address(schedulers.vault()), address(vault), "the schedulers' vault");
+        assertEq(schedulers.market(), address(market), "the schedulers' market");
     }
 
     function test_wiredToOther() public {
@@ -82,6 +85,10 @@ contract DeployTest is MarketFixture {
         assertTrue(
             Parameters.ROAD_WINDOW <= Parameters.SIGNER_GRACE, "a key outlives the road's last commits"
         );
+        assertTrue(
+            Parameters.HORIZON + 2 * Parameters.ROAD_WINDOW + 1 days <= Parameters.SCHEDULER_NOTICE,
+            "a scheduler's bond outlives its last job, with a day to report"
+        );
         assertTrue(Parameters.MAX_REPLICAS <= 8, "a byte of bits");
         assertTrue(Parameters.SEAT_BACKING < Parameters.SEAT, "a seat starts covered");
     }
@@ -92,5 +99,6 @@ contract DeployTest is MarketFixture {
         assertTrue(address(market).code.length <= CODE_BYTES_MAX, "market");
         assertTrue(address(road).code.length <= CODE_BYTES_MAX, "road");
         assertTrue(address(leases).code.length <= CODE_BYTES_MAX, "leases");
+        assertTrue(address(schedulers).code.length <= CODE_BYTES_MAX, "schedulers");
     }
 }

@@ -7,6 +7,7 @@ import {Leases} from "../../src/Leases.sol";
 import {Market} from "../../src/Market.sol";
 import {Providers} from "../../src/Providers.sol";
 import {Road} from "../../src/Road.sol";
+import {Schedulers} from "../../src/Schedulers.sol";
 import {Vault} from "../../src/Vault.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {Account} from "../../src/types/Accounts.sol";
@@ -37,6 +38,7 @@ abstract contract MarketFixture is Assertions {
     Market internal market;
     Road internal road;
     Leases internal leases;
+    Schedulers internal schedulers;
     address internal scheduler;
     address[] internal parties;
     uint64 internal seedBlock;
@@ -49,6 +51,7 @@ abstract contract MarketFixture is Assertions {
         Deploy.Deployment memory deployment = script.deploy(address(script), usd, TREASURY);
         (vault, providers, market) = (deployment.vault, deployment.providers, deployment.market);
         (road, leases) = (deployment.road, deployment.leases);
+        schedulers = deployment.schedulers;
 
         scheduler = _party(SCHEDULER_KEY);
         parties.push(TREASURY);
@@ -271,6 +274,7 @@ abstract contract MarketFixture is Assertions {
             sum += books.free + books.bond + vault.budget(parties[i], scheduler).amount;
         }
         sum += vault.escrow(address(road)) + vault.escrow(address(leases));
+        sum += vault.escrow(address(schedulers));
     }
 
     function _assertSolvent() internal view {

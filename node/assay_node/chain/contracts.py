@@ -7,6 +7,7 @@ from assay_node.chain.bindings.leases import Leases
 from assay_node.chain.bindings.market import Market
 from assay_node.chain.bindings.providers import Providers
 from assay_node.chain.bindings.road import Road
+from assay_node.chain.bindings.schedulers import Schedulers
 from assay_node.chain.bindings.test_usd import TestUsd
 from assay_node.chain.bindings.vault import Vault
 from assay_node.chain.deployment import Deployment
@@ -19,6 +20,7 @@ ERRORS: Final[dict[bytes, ErrorType]] = {
     **Market.errors,
     **Road.errors,
     **Leases.errors,
+    **Schedulers.errors,
 }
 """Every error by its selector: a call of one contract may fail with another's."""
 
@@ -34,3 +36,4 @@ class Contracts:
         self.market = Market(rpc, deployment.market)
         self.road = Road(rpc, deployment.road)
         self.leases = Leases(rpc, deployment.leases)
+        self.schedulers = Schedulers(rpc, deployment.schedulers)

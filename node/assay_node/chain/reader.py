@@ -1,12 +1,13 @@
 """`ports.ChainReader` over JSON-RPC: what anybody may read."""
 
+import asyncio
 from typing import Final
 
 from assay_node.chain.contracts import Contracts
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.hex_values import to_digest, to_int
 from assay_node.chain.rpc import JsonRpc
-from assay_node.ports.chain import Account, Head
+from assay_node.ports.chain import Account, Head, SchedulerBond
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.typed_data import Domain
@@ -74,6 +75,19 @@ class MarketReader:
     async def signer_of(self, operator: Address) -> Address | None:
         """Return the signing key that is in effect for an operator now."""
         return _present(await self._contracts.providers.signer_of(operator))
+
+    async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
+        """Return what a scheduler has at stake."""
+        schedulers = self._contracts.schedulers
+        bond, until = await asyncio.gather(
+            schedulers.bond_of(scheduler), schedulers.slashable_until(scheduler)
+        )
+        return SchedulerBond(
+            amount_microusd=bond.amount,
+            slashable_until=until,
+            leaves_at=bond.leaves_at or None,
+            caught=bond.caught,
+        )
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         """Tell whether an order's nonce is spent."""

@@ -8,6 +8,7 @@ from typing import Final
 from eth_abi.abi import encode as abi_encode
 from eth_utils.crypto import keccak
 
+from assay_node.chain.bindings import structs
 from assay_node.chain.bound_contract import Call
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.outbox import SendingSettings
@@ -19,7 +20,9 @@ from assay_node.ports.chain import TransactionOutcome
 from assay_node.ports.keys import OrderSigner
 from assay_node.ports.road import RoadStep
 from assay_node.ports.transactions import TransactionState, TransactionStore
+from assay_node.protocol.assignment import Assign, omitted
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
+from assay_node.protocol.evidence import AssignEvidence, CommitSetEvidence, Evidence
 from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.receipt import Receipt
 from assay_node.protocol.units import UINT64_MAX, microusd_to_text
@@ -131,6 +134,42 @@ class WalletChain(SettlementWallet):
             self._contracts.providers.set_signer(signer), "setting the signing key"
         )
 
+    async def bond_scheduler(self, amount_microusd: int) -> Digest:
+        """Put free money at stake as a scheduler; takes back a notice."""
+        return await self._do(self._contracts.schedulers.bond(_amount(amount_microusd)), "bonding")
+
+    async def give_scheduler_notice(self) -> Digest:
+        """Give notice for the scheduler's bond; it stays slashable until the notice is over."""
+        return await self._do(
+            self._contracts.schedulers.give_notice(), "giving notice for the bond"
+        )
+
+    async def reclaim_scheduler_bond(self) -> Digest:
+        """Free the scheduler's bond once its notice is over."""
+        return await self._do(
+            self._contracts.schedulers.reclaim(self.address), "taking back the bond"
+        )
+
+    async def report(self, evidence: Evidence) -> Digest:
+        """Take the bond of a scheduler that contradicted itself; it goes to the treasury."""
+        return await self._do(self._report(evidence), "reporting the scheduler")
+
+    def _report(self, evidence: Evidence) -> Call:
+        schedulers = self._contracts.schedulers
+        match evidence:
+            case AssignEvidence(first=one, second=other):
+                first, second = sorted((one, other), key=lambda signed: signed.assign.sequence)
+                pair = (_assign(first.assign), first.signature)
+                other_pair = (_assign(second.assign), second.signature)
+                hidden = omitted(first.assign, second.assign)
+                if hidden is None:
+                    return schedulers.slash_fork(*pair, *other_pair)
+                return schedulers.slash_omission(*pair, *other_pair, hidden)
+            case CommitSetEvidence(first=a, second=b):
+                return schedulers.slash_commit_sets(
+                    a.job, a.round_number, a.commits, a.signature, b.commits, b.signature
+                )
+
     async def transfer_tokens(self, to: Address, amount_microusd: int) -> Digest:
         """Send tokens of this wallet (not of the Vault) to an address."""
         await self._check_tokens(amount_microusd)
@@ -226,6 +265,17 @@ class WalletChain(SettlementWallet):
 def _separator(name: str, version: str, chain_id: int, token: Address) -> bytes:
     values = [keccak(text=_DOMAIN_TYPE), keccak(text=name), keccak(text=version), chain_id, token]
     return keccak(abi_encode(["bytes32", "bytes32", "bytes32", "uint256", "address"], values))
+
+
+def _assign(assign: Assign) -> structs.Assign:
+    return structs.Assign(
+        job=assign.job,
+        round_=assign.round_number,
+        sequence=assign.sequence,
+        operators=assign.operators,
+        tickets=assign.tickets,
+        replaced=assign.replaced,
+    )
 
 
 def _amount(amount_microusd: int) -> int:

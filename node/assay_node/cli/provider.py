@@ -1,5 +1,6 @@
-"""`assay provider init | run | status`: sell this machine's compute."""
+"""`assay provider init | run | status | evidence`: sell this machine's compute."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,8 +9,6 @@ from assay_node.cli import output
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from assay_node.settings import Settings
     from assay_provider.compose import RunningProvider
     from assay_provider.keystores import Password
@@ -78,6 +77,21 @@ def status(as_json: JsonOption = False) -> None:
     output.run(_status(output.settings(), as_json=as_json))
 
 
+@app.command("evidence")
+def evidence(
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write one file for each into.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which schedulers contradicted themselves towards this provider.
+
+    With --to it writes what proves it; `assay scheduler report FILE` takes the scheduler's bond.
+    """
+    output.run(_evidence(output.settings(), to, as_json=as_json))
+
+
 async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -> None:
     from assay_node.protocol.units import microusd_to_text
     from assay_provider.setup import init_provider
@@ -128,6 +142,21 @@ async def _status(settings: "Settings", *, as_json: bool) -> None:
         return
     for line in status_lines(document):
         output.results().print(line, markup=False)
+
+
+async def _evidence(settings: "Settings", to: Path | None, *, as_json: bool) -> None:
+    from assay_provider.status import evidence_document, write_evidence
+
+    found = await (evidence_document(settings) if to is None else write_evidence(settings, to))
+    if as_json:
+        output.print_json(found)
+        return
+    for one in found:
+        where = f": {one['file']}" if "file" in one else ""
+        line = f"scheduler {one['scheduler']} contradicted itself in job {one['job'][:18]}{where}"
+        output.results().print(line, markup=False)
+    if not found:
+        output.people().print("no scheduler contradicted itself")
 
 
 def status_lines(document: dict[str, Any]) -> list[str]:

@@ -1,11 +1,13 @@
-"""`assay scheduler run`: match orders with providers and settle what they agree on."""
+"""`assay scheduler`: match orders with providers, settle what they agree on, and bond for it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay_node.cli import output
-from assay_node.cli.output import JsonOption, PasswordFileOption
+from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
+from assay_node.protocol.errors import LocalError
 
 if TYPE_CHECKING:
     from assay_node.app import RunningScheduler
@@ -15,11 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run a scheduler.", no_args_is_help=True)
 
 WALLET_FILE = "wallet.json"
-
-
-@app.callback()
-def _scheduler() -> None:
-    """Keep `run` a subcommand although it is the only one."""
 
 
 @app.command("run")
@@ -50,6 +47,88 @@ def run(
     output.run(_run(settings, _wallet(settings), as_json=as_json))
 
 
+@app.command("bond")
+def bond(
+    amount: Annotated[str, typer.Argument(help="Dollars to add, such as 100 or 0.25.")],
+    password_file: PasswordFileOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put money at stake: providers work only for schedulers that have bonded enough.
+
+    It is slashed, all of it, if the scheduler assigns a job twice or shows two commit sets. Free
+    money in its account is used first, then tokens of its wallet. Stop the scheduler meanwhile:
+    both would use the wallet.
+    """
+    from assay_node.cli.scheduler_bond import add_bond
+    from assay_node.protocol.units import usd_to_microusd
+
+    microusd = usd_to_microusd(amount)
+    mine = output.settings({"password_file": password_file})
+    sent = output.run(add_bond(mine, microusd, lambda: _wallet(mine), confirmed=yes))
+    if as_json:
+        output.print_json(sent)
+        return
+    output.results().print(f"scheduler {sent.scheduler} has {_dollars(sent.bond_microusd)} bonded")
+
+
+@app.command("unbond")
+def unbond(
+    password_file: PasswordFileOption = None, yes: YesOption = False, as_json: JsonOption = False
+) -> None:
+    """Give notice for the bond, and take it back once the notice is over.
+
+    Call it once to give the notice of a week, and once more after it. Until then the bond can be
+    slashed; providers take no more work that could outlast it. `bond` takes a notice back.
+    """
+    from assay_node.cli.scheduler_bond import release_bond
+
+    mine = output.settings({"password_file": password_file})
+    sent = output.run(release_bond(mine, lambda: _existing_wallet(mine), confirmed=yes))
+    if as_json:
+        output.print_json(sent)
+
+
+@app.command("status")
+def status(as_json: JsonOption = False) -> None:
+    """Show the scheduler's bond and money; needs no password, works beside a running scheduler."""
+    from assay_node.cli.scheduler_bond import read_bond, show_bond
+    from assay_node.keys import keystore_address
+
+    mine = output.settings()
+    found = output.run(read_bond(mine, keystore_address(_wallet_path(mine))))
+    if as_json:
+        output.print_json(found)
+    else:
+        show_bond(found)
+
+
+@app.command("report")
+def report(
+    evidence: Annotated[Path, typer.Argument(help="File that `assay provider evidence` wrote.")],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Wallet that pays for gas; by default requester.wallet."),
+    ] = None,
+    password_file: PasswordFileOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a scheduler slashed that contradicted itself.
+
+    Anybody may; the treasury gets its bond.
+    """
+    from assay_node.cli.scheduler_bond import report_evidence
+    from assay_node.cli.wallets import load_wallet
+
+    mine = output.settings({"password_file": password_file})
+    sent = output.run(
+        report_evidence(mine, evidence, lambda: load_wallet(mine, name), confirmed=yes)
+    )
+    if as_json:
+        output.print_json(sent)
+
+
 async def _run(settings: "Settings", wallet: "LocalKey", *, as_json: bool) -> None:
     from assay_node.app import run_scheduler
     from assay_node.cli.daemon import stop_on_signals
@@ -71,6 +150,24 @@ async def _run(settings: "Settings", wallet: "LocalKey", *, as_json: bool) -> No
         people.print(f"  HTTP API at {running.api_url} (/docs describes it)", markup=False)
 
     await run_scheduler(settings, wallet, stop=stop_on_signals(), ready=ready)
+
+
+def _dollars(microusd: int) -> str:
+    from assay_node.protocol.units import microusd_to_text
+
+    return microusd_to_text(microusd)
+
+
+def _wallet_path(settings: "Settings") -> Path:
+    path = settings.scheduler.home / WALLET_FILE
+    if not path.exists():
+        raise LocalError(f"there is no scheduler's wallet in {settings.scheduler.home}")
+    return path
+
+
+def _existing_wallet(settings: "Settings") -> "LocalKey":
+    _wallet_path(settings)
+    return _wallet(settings)
 
 
 def _wallet(settings: "Settings") -> "LocalKey":

@@ -28,6 +28,7 @@ CONTRACTS: Final[Mapping[str, str]] = {
     "market": "Market",
     "road": "Road",
     "leases": "Leases",
+    "schedulers": "Schedulers",
 }
 """A deployment's contracts of ours, and what each is built from."""
 
@@ -126,7 +127,7 @@ async def _verify_one(rpc: JsonRpc, where: Address, built: BuiltContract) -> Ver
 
 async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[str]:
     vault, providers, market = contracts.vault, contracts.providers, contracts.market
-    road, leases = contracts.road, contracts.leases
+    road, leases, schedulers = contracts.road, contracts.leases, contracts.schedulers
     named: dict[str, tuple[Awaitable[Address], Address]] = {
         "the Vault's token": (vault.token(), deployment.token),
         "the Vault's treasury": (vault.treasury(), deployment.treasury),
@@ -139,6 +140,8 @@ async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[s
         "the Road's Providers": (road.providers(), deployment.providers),
         "the Road's Market": (road.market(), deployment.market),
         "the Leases' Vault": (leases.vault(), deployment.vault),
+        "the Schedulers' Vault": (schedulers.vault(), deployment.vault),
+        "the Schedulers' Market": (schedulers.market(), deployment.market),
     }
     found = await asyncio.gather(*(reading for reading, _ in named.values()))
     faults = [
@@ -146,7 +149,12 @@ async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[s
         for (what, (_, wanted)), there in zip(named.items(), found, strict=True)
         if there != wanted
     ]
-    for name, module in (("Road", deployment.road), ("Leases", deployment.leases)):
+    modules = {
+        "Road": deployment.road,
+        "Leases": deployment.leases,
+        "Schedulers": deployment.schedulers,
+    }
+    for name, module in modules.items():
         if not await vault.is_module(module):
             faults.append(f"the Vault does not know the {name} as its module")
     return faults

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import httpx
 
 from assay_node.chain import deployment as deployments
+from assay_node.chain.client import ChainSettings, open_chain
 from assay_node.chain.deployment import Deployment
 from assay_node.devnet.anvil import AnvilProcess, AnvilSettings
 from assay_node.devnet.deploy import deploy, faucet
@@ -40,6 +41,8 @@ COMMAND_S: Final = 120.0
 TEST_PASSWORD: Final = "development only"  # noqa: S105 - the keys behind it are worth nothing
 OPERATOR_MICROUSD: Final = 2_000_000_000
 REQUESTER_MICROUSD: Final = 1_000_000_000
+SCHEDULER_BOND_MICROUSD: Final = 100_000_000
+"""What providers ask for by default."""
 TEST_ETH: Final = 10.0
 LIAR: Final = "liar"
 PRICE_STEP_MICROUSD: Final = 50
@@ -207,8 +210,10 @@ class Market:
         self._make_keys()
         self._tell("giving the scheduler and the operators test money")
         for name, key in self._keys.items():
-            await self.fund(key.address, 0 if name == "scheduler" else OPERATOR_MICROUSD)
+            money = SCHEDULER_BOND_MICROUSD if name == "scheduler" else OPERATOR_MICROUSD
+            await self.fund(key.address, money)
         self._write_config()
+        await self._bond_scheduler()
         self._tell("starting the scheduler")
         await self._start_scheduler()
         self._tell(f"registering {self.settings.providers} providers, each with its own wallet")
@@ -238,6 +243,18 @@ class Market:
         self._port = self._saved_port()
         peer_id = peer_id_of(load_peer_key(path))
         self.scheduler_address = f"/ip4/127.0.0.1/tcp/{self._port}/p2p/{peer_id}"
+
+    async def _bond_scheduler(self) -> None:
+        """A market that is started again has its bond already."""
+        key = self.scheduler_wallet
+        settings = ChainSettings(rpc_url=self.rpc_url, deployment=self.deployment)
+        async with open_chain(settings, key) as chain:
+            bond = await chain.scheduler_bond(key.address)
+            missing = SCHEDULER_BOND_MICROUSD - bond.amount_microusd
+            if missing > 0:
+                self._tell("bonding for the scheduler")
+                await chain.deposit(missing)
+                await chain.bond_scheduler(missing)
 
     def _key(self, path: Path) -> LocalKey:
         if not path.exists():

@@ -28,6 +28,16 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerBond:
+    """What a scheduler has at stake; `slashable_until` is sure, whatever it does now."""
+
+    amount_microusd: int
+    slashable_until: int
+    leaves_at: int | None
+    caught: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
     """One provider's share of a settled job."""
 
@@ -117,6 +127,10 @@ class ChainReader(Protocol):
 
     async def signer_of(self, operator: Address) -> Address | None:
         """Return the signing key that is in effect for an operator now."""
+        ...
+
+    async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
+        """Return what a scheduler has at stake."""
         ...
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:

@@ -14,6 +14,7 @@ from assay_node.ports.transactions import (
     TransactionState,
     TransactionStore,
 )
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
@@ -169,6 +170,14 @@ class SchedulerStore(TransactionStore, Protocol):
 
     async def commit_set(self, job: Digest, round_number: int) -> CommitSet | None:
         """Return the commit set that was fixed for a round."""
+        ...
+
+    async def newest_assign(self, job: Digest) -> SignedAssign | None:
+        """Return the newest assignment of a job."""
+        ...
+
+    async def add_assign(self, signed: SignedAssign, *, generation: int) -> bool:
+        """Keep an assignment; False when its number is taken or its job is not as it was seen."""
         ...
 
     async def events(self, job: Digest, *, after: int = 0) -> Sequence[JobEventRecord]:

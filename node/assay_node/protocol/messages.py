@@ -7,10 +7,11 @@ idempotent: the same request twice has the effect of one, so whoever is unsure s
 from dataclasses import dataclass
 from typing import Final
 
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Address, Cid, Digest
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder
-from assay_node.protocol.receipt import Receipt
+from assay_node.protocol.receipt import Receipt, commit_set
 
 # Requester to scheduler
 TERMS: Final = "/assay/terms/1"
@@ -135,7 +136,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseOffer:
-    """The scheduler leases one replica to a drawn provider.
+    """The scheduler leases one replica to a drawn provider, which its assignment names.
 
     The same job with a higher `round_number` asks the holder of a finished run to commit anew,
     because another replica was replaced after the commit set had been shown.
@@ -144,6 +145,7 @@ class LeaseOffer:
     signed_order: SignedOrder
     ticket: int
     round_number: int
+    assign: SignedAssign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,11 @@ class CommitSet:
     round_number: int
     entries: tuple[CommitEntry, ...]
     signature: bytes
+
+    @property
+    def commits(self) -> Digest:
+        """The hash of all commitments, which is what is signed."""
+        return commit_set([entry.commitment for entry in self.entries])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,10 @@ ORDER_TYPE: Final = (
 REVEAL_TYPE: Final = "Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)"
 COMMIT_TYPE: Final = "Commit(bytes32 job,uint32 round,uint64 rate,bytes32 commitment)"
 COMMIT_SET_TYPE: Final = "CommitSet(bytes32 job,uint32 round,bytes32 commits)"
+ASSIGN_TYPE: Final = (
+    "Assign(bytes32 job,uint32 round,uint32 sequence,address[] operators,uint8[] tickets,"
+    "address[] replaced)"
+)
 OFFER_TYPE: Final = "Offer(bytes32 body)"
 
 _DOMAIN_TYPE: Final = (

@@ -43,6 +43,7 @@ from assay_node.protocol.messages import (
 )
 from assay_node.protocol.receipt import commit_set_digest
 from assay_node.protocol.typed_data import Domain
+from assay_node.services.assigning import Assigning
 from assay_node.services.lifecycle import active_leases
 from assay_node.services.membership import Membership
 from assay_node.services.policy import Policy
@@ -67,6 +68,7 @@ class Leases:
     domain: Domain
     signer: OrderSigner
     policy: Policy
+    assigning: Assigning
     redraw: Callable[[JobRecord], Awaitable[bool]]
     """Draws a job anew where its seed block was replaced; True when it did."""
 
@@ -74,8 +76,14 @@ class Leases:
 
     async def offer(self, job: JobRecord, lease: LeaseRecord) -> None:
         """Send a lease to its provider, again while it cannot answer, and store the answer."""
+        assign = await self.assigning.naming(lease)
+        if assign is None:
+            return  # whatever moved it has touched its job
         message = LeaseOffer(
-            signed_order=job.signed_order, ticket=lease.ticket, round_number=lease.round_number
+            signed_order=job.signed_order,
+            ticket=lease.ticket,
+            round_number=lease.round_number,
+            assign=assign,
         )
         until = lease.offered_at + self.policy.timing.offer_timeout_s
         while await self._unmoved(lease):

@@ -17,6 +17,7 @@ from assay_node.protocol.messages import OFFERS_TOPIC
 from assay_node.protocol.typed_data import Domain
 from assay_node.services import lifecycle
 from assay_node.services.admission import Admission
+from assay_node.services.assigning import Assigning
 from assay_node.services.chain_head import ChainHead, wait
 from assay_node.services.endpoints import Endpoints, News
 from assay_node.services.leases import Leases
@@ -69,6 +70,7 @@ class Scheduler:
             domain=self._domain,
             signer=parts.signer,
             policy=parts.policy,
+            assigning=Assigning(store=parts.store, domain=self._domain, signer=parts.signer),
             redraw=self._matching.redraw,
         )
         self._settlement = Settlement(

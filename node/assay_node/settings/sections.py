@@ -249,6 +249,11 @@ class ProviderSettings(_Section):
     bond_max_microusd: Microusd = Field(
         default=10_000_000, description="The most that may be at stake on one job."
     )
+    scheduler_bond_min_microusd: Microusd = Field(
+        default=100_000_000,
+        description="The least that a scheduler must have bonded, to be slashed should it assign a "
+        "job twice; 0 works for any scheduler.",
+    )
     slots: int = Field(default=1, ge=1, le=256, description="Jobs run side by side.")
     slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
     uid_first: int = Field(

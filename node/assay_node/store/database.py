@@ -85,6 +85,12 @@ async def open_database(url: str, *, role: str) -> AsyncIterator[Database]:
         await engine.dispose()
 
 
+def is_absent(url: str) -> bool:
+    """Tell whether a database is a file that is not there; opening it would make it."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+
+
 def _async_url(url: str) -> URL:
     try:
         parsed = make_url(url)

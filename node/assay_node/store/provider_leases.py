@@ -8,19 +8,21 @@ is told by `closed_at` alone, so this module needs no table of moves.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, delete, func, insert, select, update
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from assay_node.protocol import codec
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.errors import LocalError, Refused
 from assay_node.protocol.ids import Address, Cid, Digest
 from assay_node.store.database import Database
 from assay_node.store.provider_schema import (
+    assigns,
     counters,
+    evidence,
     lease_events,
     leases,
     schedulers,
@@ -87,6 +89,16 @@ class SchedulerContact:
     heard_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEvidence:
+    """What shows that a scheduler contradicted itself; `body` is an `Evidence` of the protocol."""
+
+    job: Digest
+    scheduler: Address
+    body: bytes
+    at: float
+
+
 class ProviderLeases:
     """The leases of one provider in one database. Only its daemon writes."""
 
@@ -94,13 +106,17 @@ class ProviderLeases:
         self._database = database
 
     @undisturbed
-    async def add(self, lease: ProviderLease, *, event: str) -> bool:
-        """Store a new lease durably; False, and no change, when the job is known already."""
+    async def add(self, lease: ProviderLease, assign: SignedAssign, *, event: str) -> bool:
+        """Store a new lease durably, with the assignment that it was taken with.
+
+        False, and no change, when the job is known already.
+        """
         lease = dataclasses.replace(lease, changed_at=lease.accepted_at)
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(leases).values(**_to_row(lease)))
                 await _record_event(connection, lease, event, "", lease.accepted_at)
+                await connection.execute(insert(assigns).values(**_assign_row(assign)))
         except IntegrityError:
             return False
         return True
@@ -208,6 +224,54 @@ class ProviderLeases:
         return None if found is None else bytes(found)
 
     @undisturbed
+    async def keep_assign(self, assign: SignedAssign) -> bool:
+        """Keep another assignment of a known lease's job; False when its number is held already."""
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(assigns).values(**_assign_row(assign)))
+        except IntegrityError:
+            return False
+        return True
+
+    @undisturbed
+    async def assigns(self, job: Digest) -> tuple[SignedAssign, ...]:
+        """Return the assignments that a job's lease was taken with, in order."""
+        query = select(assigns.c.body).where(assigns.c.job == job.hex())
+        async with self._database.read() as connection:
+            found = await connection.execute(query.order_by(assigns.c.sequence))
+        return tuple(codec.decode(SignedAssign, bytes(body)) for body in found.scalars())
+
+    @undisturbed
+    async def keep_evidence(
+        self, job: Digest, scheduler: Address, body: bytes, *, now: float
+    ) -> bool:
+        """Keep what shows that a scheduler contradicted itself; False when a job has some."""
+        row = {"job": job.hex(), "scheduler": scheduler, "body": body, "at": now}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(evidence).values(**row))
+        except IntegrityError:
+            return False
+        return True
+
+    @undisturbed
+    async def evidence(self) -> tuple[KeptEvidence, ...]:
+        """Return all that shows that schedulers contradicted themselves, oldest first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(evidence).order_by(evidence.c.at, evidence.c.job)
+            )
+        return tuple(
+            KeptEvidence(
+                job=Digest(bytes.fromhex(row.job)),
+                scheduler=Address(row.scheduler),
+                body=bytes(row.body),
+                at=row.at,
+            )
+            for row in rows
+        )
+
+    @undisturbed
     async def events(self, job: Digest) -> tuple[ProviderLeaseEvent, ...]:
         """Return a lease's history, oldest first."""
         query = select(lease_events).where(lease_events.c.job == job.hex())
@@ -280,12 +344,6 @@ class ProviderLeases:
             return tuple(_from_row(row) for row in (await connection.execute(query)).all())
 
 
-def is_absent(url: str) -> bool:
-    """Tell whether a database is a file that is not there; opening it would make it."""
-    parsed = make_url(url)
-    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
-
-
 async def _save(
     connection: AsyncConnection,
     before: ProviderLease,
@@ -333,6 +391,11 @@ async def _signed_set(connection: AsyncConnection, lease: ProviderLease) -> byte
     )
     found = (await connection.execute(query)).scalar_one_or_none()
     return None if found is None else bytes(found)
+
+
+def _assign_row(signed: SignedAssign) -> Mapping[str, object]:
+    assign = signed.assign
+    return {"job": assign.job.hex(), "sequence": assign.sequence, "body": codec.encode(signed)}
 
 
 def _to_row(lease: ProviderLease) -> Mapping[str, object]:

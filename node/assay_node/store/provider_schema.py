@@ -93,6 +93,25 @@ signed_sets: Final = Table(
 """The one commit set this provider signed a reveal over, per job and round: its hash, and the
 message whole, which takes the job to the chain. Sets signed before that was kept have the hash."""
 
+assigns: Final = Table(
+    "provider_assigns",
+    metadata,
+    Column("job", String(64), ForeignKey(leases.c.job, ondelete="CASCADE"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+"""The assignments that a lease was taken with; one that contradicts them is refused."""
+
+evidence: Final = Table(
+    "provider_evidence",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("scheduler", String(42), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at", Double, nullable=False),
+)
+"""Outlives its lease: one pair for each job is enough to take its scheduler's bond."""
+
 schedulers: Final = Table(
     "provider_schedulers",
     metadata,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from assay_node.ports import (
     JobChange,
@@ -16,6 +17,7 @@ from assay_node.ports import (
     TransactionState,
 )
 from assay_node.protocol import codec, job_spec
+from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import (
@@ -40,6 +42,7 @@ from assay_node.store.scheduler_changes import (
 )
 from assay_node.store.scheduler_rows import job_record, lease_record
 from assay_node.store.scheduler_schema import (
+    assigns,
     commit_sets,
     events,
     jobs,
@@ -147,6 +150,34 @@ class SchedulerJobs(OutgoingTransactions):
         async with self._database.read() as connection:
             body = (await connection.execute(query)).scalar()
         return None if body is None else codec.decode(CommitSet, body)
+
+    @undisturbed
+    async def newest_assign(self, job: Digest) -> SignedAssign | None:
+        """Return the newest assignment of a job."""
+        query = select(assigns.c.body).where(assigns.c.job == to_hex(job))
+        async with self._database.read() as connection:
+            newest = query.order_by(assigns.c.sequence.desc()).limit(1)
+            body = (await connection.execute(newest)).scalar()
+        return None if body is None else codec.decode(SignedAssign, body)
+
+    @undisturbed
+    async def add_assign(self, signed: SignedAssign, *, generation: int) -> bool:
+        """Keep an assignment; False when its number is taken or its job is not as it was seen."""
+        assign = signed.assign
+        seen = select(jobs.c.job).where(is_job(assign.job), jobs.c.generation == generation)
+        try:
+            async with self._database.write() as connection:
+                # locked until the row is there: a change at the same time comes before or after
+                if not (await connection.execute(seen.with_for_update())).first():
+                    return False
+                await connection.execute(
+                    insert(assigns).values(
+                        job=to_hex(assign.job), sequence=assign.sequence, body=codec.encode(signed)
+                    )
+                )
+        except IntegrityError:
+            return False
+        return True
 
     @undisturbed
     async def events(self, job: Digest, *, after: int = 0) -> Sequence[JobEventRecord]:

@@ -77,6 +77,15 @@ commit_sets: Final = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
+assigns: Final = Table(
+    "assigns",
+    metadata,
+    Column("job", HEX, ForeignKey("jobs.job"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+"""What was signed, from before it is shown: of one number there is one, whatever crashes."""
+
 events: Final = Table(
     "events",
     metadata,

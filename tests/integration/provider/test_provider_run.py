@@ -161,6 +161,7 @@ async def open_market(directory: Path) -> AsyncIterator[Market]:
             ),
             price_microusd_per_second=400,
             bond_max_microusd=10_000_000,
+            scheduler_bond_min_microusd=100_000_000,
             schedulers=scheduler_network.addresses,
             work_directory=directory / "work",
             allow_weak_isolation=True,

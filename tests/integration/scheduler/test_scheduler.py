@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from assay_node.keys import create_key
 from assay_node.ports import JobRecord
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
+from assay_node.protocol.assignment import contradict, signer_of_assign
 from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
@@ -177,6 +179,22 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+        check_assigns(world)
+
+
+def check_assigns(world: World) -> None:
+    """Whatever happened: every lease came with its assignment, and no two cost the bond."""
+    heard = [(p.operator, offer) for p in world.providers for offer in p.leases]
+    for who, offer in heard:
+        assign = offer.assign.assign
+        assert signer_of_assign(offer.assign, world.domain) == world.scheduler_wallet
+        assert assign.job == job_id(offer.signed_order.order, world.domain)
+        assert assign.round_number == offer.round_number
+        assert (who, offer.ticket) in zip(assign.operators, assign.tickets, strict=True)
+        assert len(assign.operators) <= offer.signed_order.order.replicas
+    assigns = {offer.assign.assign for _, offer in heard}
+    for one, other in itertools.combinations(assigns, 2):
+        assert not contradict(one, other)
 
 
 @pytest.fixture

@@ -12,8 +12,14 @@ from alembic.migration import MigrationContext
 from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest
 from assay_node.store.database import Database, open_database
-from assay_node.store.provider_leases import ProviderLease, ProviderLeases, SchedulerContact
+from assay_node.store.provider_leases import (
+    KeptEvidence,
+    ProviderLease,
+    ProviderLeases,
+    SchedulerContact,
+)
 from assay_node.store.provider_schema import metadata
+from tests.builders.messages import a_signed_assign
 
 SCHEDULER = Address("0x" + "22" * 20)
 JOB = Digest(b"\x01" * 32)
@@ -54,7 +60,7 @@ def a_lease(job: Digest = JOB, **changes: object) -> ProviderLease:
 
 
 async def stored(leases: ProviderLeases, lease: ProviderLease) -> ProviderLease:
-    assert await leases.add(lease, event="accept")
+    assert await leases.add(lease, a_signed_assign(lease.job), event="accept")
     found = await leases.get(lease.job)
     assert found is not None
     return found
@@ -79,7 +85,7 @@ async def test_a_lease_comes_back_as_it_was_stored_with_its_event(leases: Provid
 
 async def test_a_job_is_added_once(leases: ProviderLeases) -> None:
     await stored(leases, a_lease())
-    assert not await leases.add(a_lease(rate_microusd=9), event="accept")
+    assert not await leases.add(a_lease(rate_microusd=9), a_signed_assign(JOB), event="accept")
     assert (await leases.get(JOB)) == a_lease(changed_at=1_000.5)
     assert len(await leases.events(JOB)) == 1
 
@@ -173,6 +179,35 @@ async def test_concurrent_sets_of_one_round_never_both_pass(leases: ProviderLeas
         return_exceptions=True,
     )
     assert sum(isinstance(result, ProviderLease) for result in results) == 1
+
+
+async def test_the_assignments_of_a_lease_are_kept_while_it_is(
+    leases: ProviderLeases, url: str
+) -> None:
+    first, third = (a_signed_assign(JOB, sequence=n) for n in (0, 2))
+    assert await leases.assigns(JOB) == ()
+    await stored(leases, a_lease(state="closed", closed_at=5.0))
+    assert await leases.keep_assign(third)
+    assert not await leases.keep_assign(a_signed_assign(JOB, sequence=2, round_number=1))
+    async with open_database(url, role="provider") as reopened:
+        assert await ProviderLeases(reopened).assigns(JOB) == (first, third)
+    assert await leases.forget_closed_before(10.0) == 1
+    assert await leases.assigns(JOB) == ()
+
+
+async def test_evidence_outlives_its_lease_and_one_pair_a_job_is_enough(
+    leases: ProviderLeases,
+) -> None:
+    await stored(leases, a_lease(state="closed", closed_at=5.0))
+    other = Digest(b"\x02" * 32)
+    assert await leases.keep_evidence(JOB, SCHEDULER, b"pair", now=6.0)
+    assert not await leases.keep_evidence(JOB, SCHEDULER, b"another", now=7.0)
+    assert await leases.keep_evidence(other, SCHEDULER, b"elsewhere", now=5.0)
+    assert await leases.forget_closed_before(10.0) == 1
+    assert await leases.evidence() == (
+        KeptEvidence(job=other, scheduler=SCHEDULER, body=b"elsewhere", at=5.0),
+        KeptEvidence(job=JOB, scheduler=SCHEDULER, body=b"pair", at=6.0),
+    )
 
 
 async def test_lists_are_what_they_say(leases: ProviderLeases) -> None:

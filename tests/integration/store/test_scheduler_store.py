@@ -32,7 +32,7 @@ from assay_node.store import scheduler_schema
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import JOB, a_commit, a_reveal, operator
-from tests.builders.messages import PEER, a_cid, a_spec, an_order
+from tests.builders.messages import PEER, a_cid, a_signed_assign, a_spec, an_order
 
 EVENT = NewEvent(kind="admitted", text="admitted", data={"max_cost": 1})
 TX = Digest(b"\x0f" * 32)
@@ -205,6 +205,30 @@ async def test_an_operator_or_ticket_is_leased_once(store):
     assert not await change(store, event=JobEvent.PLACED, new_leases=[new_lease(1)])
     same_ticket = replace(new_lease(2), ticket=1)
     assert not await change(store, event=JobEvent.PLACED, new_leases=[same_ticket])
+
+
+async def test_of_one_number_a_job_has_one_assignment(store, database_url):
+    await admit(store)
+    generation = (await store.job(JOB)).generation
+    assert await store.newest_assign(JOB) is None
+    rivals = [a_signed_assign(JOB, round_number=n) for n in range(8)]
+    won = await asyncio.gather(*(store.add_assign(r, generation=generation) for r in rivals))
+    assert sum(won) == 1
+    kept = rivals[won.index(True)]
+    async with open_database(database_url, role="scheduler") as reopened:
+        assert await SchedulerJobs(reopened).newest_assign(JOB) == kept
+    second = a_signed_assign(JOB, sequence=1)
+    assert await store.add_assign(second, generation=generation)
+    assert await store.newest_assign(JOB) == second
+
+
+async def test_an_assignment_of_a_job_that_moved_on_is_not_kept(store):
+    await admit(store)
+    seen = (await store.job(JOB)).generation
+    await change(store, event=JobEvent.PLACED, new_leases=[new_lease(1)])
+    assert not await store.add_assign(a_signed_assign(JOB), generation=seen)
+    assert not await store.add_assign(a_signed_assign(TX), generation=0)
+    assert await store.newest_assign(JOB) is None
 
 
 async def test_the_next_round_keeps_runs_and_drops_answers(store):

@@ -15,11 +15,14 @@ from assay_provider.lease_verification import LeaseVerifier
 from tests.unit.provider_agent.world import (
     DOMAIN,
     NOW,
+    OPERATOR,
     OTHER_OPERATOR,
     REQUESTER,
     SCHEDULER,
     SIGNER,
     World,
+    an_assign,
+    sign_assign,
 )
 
 STRANGER = LocalKey(b"\x77" * 32)
@@ -36,8 +39,12 @@ def verifier(world: World) -> LeaseVerifier:
 
 
 def an_offer(world: World, ticket: int = 1, round_number: int = 0, **changes: Any) -> LeaseOffer:
+    signed = world.signed_order(**changes)
     return LeaseOffer(
-        signed_order=world.signed_order(**changes), ticket=ticket, round_number=round_number
+        signed_order=signed,
+        ticket=ticket,
+        round_number=round_number,
+        assign=an_assign(signed, ticket=ticket, round_number=round_number),
     )
 
 
@@ -65,10 +72,9 @@ async def test_1_an_order_for_another_chain(world: World) -> None:
 
 @pytest.mark.parametrize("signature", [b"", b"\x00" * 65, b"\xff" * 64 + b"\x1b"])
 async def test_1_a_signature_of_another_form(world: World, signature: bytes) -> None:
-    order = world.signed_order().order
-    offer = LeaseOffer(
-        signed_order=SignedOrder(order=order, signature=signature), ticket=1, round_number=0
-    )
+    offer = an_offer(world)
+    order = SignedOrder(order=offer.signed_order.order, signature=signature)
+    offer = dataclasses.replace(offer, signed_order=order)
     assert "malformed" in await refusal(world, offer)
 
 
@@ -152,6 +158,58 @@ async def test_11_the_chain_does_not_know_the_signing_key(
 ) -> None:
     world.chain.signer = signer
     assert "signing key" in await refusal(world, an_offer(world))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"job": Digest(b"\x66" * 32)}, "another job or another round"),
+        ({"round_number": 1}, "another job or another round"),
+        ({"operators": (OTHER_OPERATOR,)}, "does not name this operator at ticket 1"),
+        ({"tickets": (2,)}, "does not name this operator at ticket 1"),
+        ({"operators": (), "tickets": (), "replaced": (OPERATOR,)}, "does not name this operator"),
+        (
+            {
+                "operators": (OTHER_OPERATOR, OPERATOR, STRANGER.address),
+                "tickets": (0, 1, 2),
+            },
+            "names 3 operators; the order has 2 replicas",
+        ),
+    ],
+)
+async def test_12_the_assignment_is_not_for_this_lease(
+    world: World, change: dict[str, Any], said: str
+) -> None:
+    offer = an_offer(world)
+    assign = an_assign(offer.signed_order, **change)
+    assert said in await refusal(world, dataclasses.replace(offer, assign=assign))
+
+
+async def test_12_the_assignment_is_not_signed_by_the_orders_scheduler(world: World) -> None:
+    offer = an_offer(world)
+    forged = sign_assign(offer.assign.assign, STRANGER)
+    said = await refusal(world, dataclasses.replace(offer, assign=forged))
+    assert "not signed by the order's scheduler" in said
+    cut = dataclasses.replace(offer.assign, signature=b"")
+    said = await refusal(world, dataclasses.replace(offer, assign=cut))
+    assert "not signed by the order's scheduler" in said
+
+
+async def test_13_the_schedulers_bond_is_too_small(world: World) -> None:
+    world.chain.bond_microusd -= 1
+    said = await refusal(world, an_offer(world))
+    assert "bond is $99.999999; this provider works for schedulers that bond $100.00" in said
+    world.supply = dataclasses.replace(world.supply, scheduler_bond_min_microusd=0)
+    world.chain.bond_microusd = world.chain.bond_slashable_until = 0
+    assert await verifier(world).verify(an_offer(world), asking=SCHEDULER)
+
+
+async def test_13_the_schedulers_bond_is_gone_before_the_job(world: World) -> None:
+    offer = an_offer(world)
+    world.chain.bond_slashable_until = offer.signed_order.order.expiry + 86_400
+    assert await verifier(world).verify(offer, asking=SCHEDULER)
+    world.chain.bond_slashable_until -= 1
+    assert "take its bond back before the order has been expired" in await refusal(world, offer)
 
 
 async def test_a_chain_that_is_away_is_no_reason_to_refuse(world: World) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay_node.keys import LocalKey
-from assay_node.ports import Account, ArtifactLimits, Head
+from assay_node.ports import Account, ArtifactLimits, Head, SchedulerBond
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
+from assay_node.protocol.assignment import Assign, SignedAssign, assign_digest
 from assay_node.protocol.errors import ChainUnavailable, LocalError, Refused, RemoteError
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import JobSpec, Resources
@@ -95,6 +96,8 @@ class FakeChain:
         self.used_nonces: set[int] = set()
         self.signer: Address | None = SIGNER.address
         self.ahead_s = 0
+        self.bond_microusd = 100_000_000
+        self.bond_slashable_until = int(NOW) + 7 * 86_400
         self.away = False
 
     def _ask(self) -> None:
@@ -120,6 +123,15 @@ class FakeChain:
     async def signer_of(self, operator: Address) -> Address | None:
         self._ask()
         return self.signer if operator == OPERATOR else None
+
+    async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
+        self._ask()
+        return SchedulerBond(
+            amount_microusd=self.bond_microusd if scheduler == SCHEDULER else 0,
+            slashable_until=self.bond_slashable_until,
+            leaves_at=None,
+            caught=False,
+        )
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         self._ask()
@@ -243,10 +255,19 @@ class FakeScheduler:
         return codec.decode(answer, data)
 
     async def lease(
-        self, signed: SignedOrder, ticket: int = 1, round_number: int = 0
+        self,
+        signed: SignedOrder,
+        ticket: int = 1,
+        round_number: int = 0,
+        assign: SignedAssign | None = None,
     ) -> LeaseAnswer:
         self.leased.append(job_id(signed.order, DOMAIN))
-        offer = LeaseOffer(signed_order=signed, ticket=ticket, round_number=round_number)
+        offer = LeaseOffer(
+            signed_order=signed,
+            ticket=ticket,
+            round_number=round_number,
+            assign=assign or an_assign(signed, ticket=ticket, round_number=round_number),
+        )
         return await self.send(LEASE, offer, LeaseAnswer)
 
     async def committed(self, count: int = 1) -> Commit:
@@ -411,6 +432,27 @@ class World:
                     raise error
 
 
+def an_assign(
+    signed: SignedOrder, *, ticket: int = 1, round_number: int = 0, **changes: Any
+) -> SignedAssign:
+    """Return a good assignment of this provider's operator, numbered by its round and ticket."""
+    fields = {
+        "job": job_id(signed.order, DOMAIN),
+        "round_number": min(max(round_number, 0), 2**32 - 1),
+        "sequence": min(max(256 * round_number + ticket, 0), 2**32 - 1),
+        "operators": (OPERATOR,),
+        "tickets": (min(max(ticket, 0), 255),),
+        "replaced": (),
+        **changes,
+    }
+    return sign_assign(Assign(**fields))
+
+
+def sign_assign(assign: Assign, key: LocalKey = SCHEDULER_WALLET) -> SignedAssign:
+    """Return an assignment signed by its scheduler."""
+    return SignedAssign(assign=assign, signature=key.sign_digest(assign_digest(assign, DOMAIN)))
+
+
 def an_entry(
     commit: Commit, *, operator: Address = OPERATOR, ticket: int = 1, **changes: Any
 ) -> CommitEntry:
@@ -480,6 +522,7 @@ async def open_world(directory: Path) -> AsyncIterator[World]:
             ),
             price_microusd_per_second=400,
             bond_max_microusd=10_000_000,
+            scheduler_bond_min_microusd=100_000_000,
             schedulers=network.addresses,
             work_directory=directory / "work",
         )

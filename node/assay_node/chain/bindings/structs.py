@@ -129,6 +129,25 @@ class RoadJob(NamedTuple):
     state: int
 
 
+class SchedulerBond(NamedTuple):
+    """The struct SchedulerBond."""
+
+    amount: int
+    leaves_at: int
+    caught: bool
+
+
+class Assign(NamedTuple):
+    """The struct Assign."""
+
+    job: Digest
+    round_: int
+    sequence: int
+    operators: tuple[Address, ...]
+    tickets: tuple[int, ...]
+    replaced: tuple[Address, ...]
+
+
 class Account(NamedTuple):
     """The struct Account."""
 
