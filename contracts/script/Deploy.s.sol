@@ -3,15 +3,17 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {Court} from "../src/Court.sol";
 import {Leases} from "../src/Leases.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
 import {Road} from "../src/Road.sol";
 import {Vault} from "../src/Vault.sol";
+import {ICourt} from "../src/interfaces/ICourt.sol";
 import {Vm, vm} from "../test/utils/Vm.sol";
 import {TestUsd} from "./TestUsd.sol";
 
-/// @notice Deploys a market: Vault, Providers, Market and Road, wired to each other for good.
+/// @notice Deploys a market: Vault, Providers, Market, Road, Leases and Court, wired to each other for good.
 /// @dev Reads from the environment:
 /// ASSAY_TOKEN the ERC-20 that is paid with (a new TestUsd where none is named)
 /// ASSAY_TREASURY who receives what is slashed (the deployer where nobody is named)
@@ -26,6 +28,7 @@ contract Deploy {
         Market market;
         Road road;
         Leases leases;
+        Court court;
         address treasury;
     }
 
@@ -48,9 +51,9 @@ contract Deploy {
         }
     }
 
-    /// @notice Deploys the five contracts. `deployer` is whoever the creations come from.
+    /// @notice Deploys the six contracts. `deployer` is whoever the creations come from.
     /// @dev Each must know the others for ever and nobody may have the power to tell them later: so the Vault is
-    /// told the addresses that the next four creations will have.
+    /// told the addresses that the next five creations will have, and Market and Road that of the last.
     function deploy(address deployer, IERC20 token, address treasury)
         public
         returns (Deployment memory deployment)
@@ -58,16 +61,20 @@ contract Deploy {
         uint256 nonce = vm.getNonce(deployer);
         address providers = vm.computeCreateAddress(deployer, nonce + 1);
         address market = vm.computeCreateAddress(deployer, nonce + 2);
-        address[] memory modules = new address[](2);
+        address[] memory modules = new address[](3);
         modules[0] = vm.computeCreateAddress(deployer, nonce + 3);
         modules[1] = vm.computeCreateAddress(deployer, nonce + 4);
+        modules[2] = vm.computeCreateAddress(deployer, nonce + 5);
         deployment.token = token;
         deployment.treasury = treasury;
         deployment.vault = new Vault(token, treasury, providers, market, modules);
         deployment.providers = new Providers(deployment.vault);
-        deployment.market = new Market(deployment.vault, deployment.providers);
-        deployment.road = new Road(deployment.vault, deployment.providers, deployment.market);
+        deployment.market = new Market(deployment.vault, deployment.providers, ICourt(modules[2]));
+        deployment.road =
+            new Road(deployment.vault, deployment.providers, deployment.market, ICourt(modules[2]));
         deployment.leases = new Leases(deployment.vault);
+        deployment.court =
+            new Court(deployment.vault, deployment.providers, deployment.market, deployment.road);
         if (address(deployment.providers) != providers) {
             revert Deploy_AddressPredictedWrong(providers, address(deployment.providers));
         }
@@ -79,6 +86,9 @@ contract Deploy {
         }
         if (address(deployment.leases) != modules[1]) {
             revert Deploy_AddressPredictedWrong(modules[1], address(deployment.leases));
+        }
+        if (address(deployment.court) != modules[2]) {
+            revert Deploy_AddressPredictedWrong(modules[2], address(deployment.court));
         }
     }
 
@@ -92,6 +102,7 @@ contract Deploy {
         vm.serializeAddress(object, "market", address(deployment.market));
         vm.serializeAddress(object, "road", address(deployment.road));
         vm.serializeAddress(object, "leases", address(deployment.leases));
+        vm.serializeAddress(object, "court", address(deployment.court));
         vm.writeJson(vm.serializeAddress(object, "treasury", deployment.treasury), path);
     }
 }

@@ -72,4 +72,15 @@ library TypedData {
                 abi.encode(DOMAIN_TYPEHASH, DOMAIN_NAME_HASH, DOMAIN_VERSION_HASH, block.chainid, market)
             );
     }
+
+    /// @notice The same as `hashOrder`. A struct in memory is its own encoding too.
+    function hashOrderInMemory(Order memory order) internal pure returns (bytes32 hash) {
+        bytes32 typehash = ORDER_TYPEHASH;
+        assembly ("memory-safe") {
+            let encoded := mload(0x40)
+            mstore(encoded, typehash)
+            mcopy(add(encoded, 0x20), order, 0x240)
+            hash := keccak256(encoded, 0x260)
+        }
+    }
 }
