@@ -7,13 +7,17 @@ ARGS :=
 ONLY :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench check format docs lock clean
+.PHONY: help setup proof-tools demo test bench check prove mutants format docs lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything into .venv and contracts/node_modules
 	@scripts/setup.sh
+
+# slither and halmos, which nothing but the targets that name this needs
+proof-tools: setup
+	@scripts/setup.sh proofs
 
 demo: setup ## run a whole market on this machine, watch it pay and punish
 	@assay dev demo $(ARGS)
@@ -24,8 +28,14 @@ test: setup ## run all tests; ARGS="tests/unit -k settings" chooses
 bench: setup ## run all benchmarks; ONLY=overhead chooses
 	@python -m bench $(ONLY)
 
-check: setup ## run every rule: format, lint, types, imports, contracts, generated files
+check: proof-tools ## run every rule: format, lint, types, imports, contracts, generated files
 	@scripts/check.sh
+
+prove: proof-tools ## check the tally and the books for all inputs; ONLY=Tally chooses
+	@contracts/halmos $(ONLY)
+
+mutants: setup ## break the contracts on purpose, count what the tests notice; ONLY=Vault chooses
+	@python scripts/mutants.py $(ONLY)
 
 format: setup ## format Python and Solidity
 	@ruff format $(PYTHON_FILES)
@@ -35,10 +45,11 @@ format: setup ## format Python and Solidity
 docs: setup ## write the generated pages of docs/
 	@python scripts/generate_docs.py
 
-lock: ## write requirements.lock from what .venv has
+lock: ## write the lock files from what .venv and .venv-proofs have
 	@.venv/bin/python scripts/lock.py
+	@.venv-proofs/bin/python scripts/lock.py --proofs
 
 clean: ## remove what setup and builds made; keeps your wallets and data
-	rm -rf .venv .stamps dist contracts/node_modules contracts/out contracts/cache contracts/broadcast
+	rm -rf .venv .venv-proofs .stamps dist contracts/node_modules contracts/out contracts/cache contracts/broadcast
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 CONTRACTS: Final = Path(__file__).resolve().parent
 DESTINATION: Final = CONTRACTS.parent / "node" / "assay_node" / "chain" / "abi"
-NAMES: Final = ("Vault", "Providers", "Market", "Road", "Leases", "TestUsd")
+NAMES: Final = ("Vault", "Providers", "Market", "Road", "Leases", "Court", "TestUsd")
 
 
 def main() -> int:
@@ -35,6 +35,7 @@ def main() -> int:
         sys.stdout.write(f"{'stale' if check else 'wrote'} {path.relative_to(CONTRACTS.parent)}\n")
     if check and stale:
         sys.stderr.write("run: contracts/forge build && contracts/export_abi.py\n")
+        sys.stderr.write("then: contracts/generate_bindings.py\n")
         return 1
     return 0
 
@@ -50,11 +51,11 @@ def abi_text(name: str) -> str:
 
 
 def _without_names(entry: dict[str, Any]) -> dict[str, Any]:
-    """Drop Solidity's own type names, which say nothing about the encoding."""
+    """Drop Solidity's own type names, which say nothing about the encoding, but for structs'."""
     return {
         key: [_without_names(member) for member in value] if isinstance(value, list) else value
         for key, value in entry.items()
-        if key != "internalType"
+        if key != "internalType" or str(value).startswith("struct ")  # the bindings are named so
     }
 
 

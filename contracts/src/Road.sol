@@ -216,7 +216,8 @@ contract Road is IRoad {
     /// the scheduler's receipt.
     function _commitDeadline(Order calldata order) private view returns (uint40) {
         uint256 least = block.timestamp + Parameters.ROAD_WINDOW;
-        return (order.expiry < least ? least : order.expiry).toUint40();
+        uint256 expiry = order.expiry;
+        return (expiry < least ? least : expiry).toUint40();
     }
 
     /// @dev The entries with one for each commit, which are checked.

@@ -13,6 +13,8 @@ from typing import Any
 from assay_node.artifacts import ArtifactSettings, EmbeddedArtifacts, open_artifacts
 from assay_node.chain import deployment as deployments
 from assay_node.chain.client import ChainSettings, open_chain, open_reader
+from assay_node.chain.outbox import WEI_PER_GWEI, SendingSettings
+from assay_node.chain.pursuit import Patience
 from assay_node.keys import LocalKey, load_peer_key, save_peer_key
 from assay_node.network import NetworkSettings, new_peer_key, open_network
 from assay_node.ports import Network
@@ -20,12 +22,15 @@ from assay_node.protocol.errors import LocalError
 from assay_node.services.lifecycle import Timing
 from assay_node.services.policy import Policy
 from assay_node.services.requesting import Requester
-from assay_node.settings import SchedulerSettings, Settings
+from assay_node.services.settlement_timing import SettlementTerms
+from assay_node.settings import SchedulerSettings, Settings, assay_home
 
 logger = logging.getLogger(__name__)
 
 VERSION = importlib.metadata.version("assay")
 PEER_KEY_FILE = "peer.key"
+JOURNALS_FOLDER = "transactions"
+"""What commands have sent and not seen mined, one file for each wallet."""
 ADDRESSES_FILE = "addresses"
 """Where a running scheduler writes its multiaddrs, one a line, for people and scripts."""
 
@@ -92,8 +97,8 @@ async def run_scheduler(
 
     mine = settings.scheduler
     async with (
-        open_chain(chain_settings(settings), wallet) as chain,
         open_database(mine.database_url, role="scheduler") as database,
+        open_chain(chain_settings(settings), wallet, store=SchedulerJobs(database)) as chain,
         open_network(network_settings(settings), peer_key(mine.home)) as network,
         open_store(settings, mine.home, network) as artifacts,
     ):
@@ -124,8 +129,22 @@ def chain_settings(settings: Settings) -> ChainSettings:
     return ChainSettings(
         rpc_url=chain.rpc_url,
         deployment=deployments.load(chain.deployment),
-        confirmations=chain.confirmations,
         request_s_max=chain.rpc_timeout_s,
+        sending=sending_settings(settings),
+        journals=assay_home() / JOURNALS_FOLDER,
+    )
+
+
+def sending_settings(settings: Settings) -> SendingSettings:
+    """Return how transactions are paid for and pursued."""
+    chain = settings.chain
+    return SendingSettings(
+        patience=Patience(
+            confirmations=chain.confirmations,
+            resend_s=chain.resend_s,
+            replace_s=chain.replace_s,
+        ),
+        price_max=_wei(chain.gas_price_max_gwei),
     )
 
 
@@ -169,9 +188,15 @@ def policy(settings: Settings) -> Policy:
         expiry_s_max=mine.expiry_s_max,
         heartbeat_s=mine.heartbeat_s,
         fetch_timeout_s=mine.fetch_timeout_s,
-        settle_wait_s=mine.settle_wait_s,
-        settle_batch_max=mine.settle_batch_max,
-        resend_s=mine.resend_s,
+        settlement=SettlementTerms(
+            batch_max=mine.settle_batch_max,
+            wait_s=mine.settle_wait_s,
+            gas_cheap=_wei(mine.settle_gas_cheap_gwei),
+            gas_dear=_wei(mine.settle_gas_dear_gwei),
+            wait_dear_s=mine.settle_wait_dear_s,
+            urgent_s=mine.settle_urgent_s,
+        ),
+        resend_s=settings.chain.resend_s,
         keep_seed_after_blocks=mine.keep_seed_after_blocks,
         poll_interval_s=settings.chain.poll_interval_s,
         reveal_timeout_s=mine.reveal_timeout_s,
@@ -181,6 +206,10 @@ def policy(settings: Settings) -> Policy:
             settle_margin_s=mine.settle_margin_s,
         ),
     )
+
+
+def _wei(gwei: float) -> int:
+    return round(gwei * WEI_PER_GWEI)
 
 
 async def _run_until(stop: asyncio.Event, daemon: Coroutine[Any, Any, None]) -> None:

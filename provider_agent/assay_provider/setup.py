@@ -71,6 +71,8 @@ async def init_provider(
     peer_id = peer_id_of(peer_key(mine.home))
     tell(f"this provider's peer ID is {peer_id}")
     async with open_chain(chain, wallet) as opened:
+        for what in await opened.finish_earlier():
+            tell(f"an earlier run was cut short before it saw the end of: {what}")
         sent = await _stake(opened, wallet.address, mine.hardware_class, seats, tell, confirm)
         sent += await _name_signer(opened, wallet.address, signer.address, tell)
         in_effect = await opened.signer_of(wallet.address) == signer.address

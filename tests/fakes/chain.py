@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from assay_node.ports import (
     Account,
     Head,
+    OutgoingTransaction,
     Paid,
-    PreparedTransaction,
     Settlement,
+    SignedTransaction,
     SkippedReceipt,
     Slashed,
     TransactionOutcome,
+    TransactionState,
+    TransactionStore,
 )
 from assay_node.protocol.errors import ChainUnavailable
 from assay_node.protocol.ids import Address, Digest
@@ -36,7 +39,11 @@ class FakeSettlementChain:
         self.budgets: dict[Address, int] = {}
         self.settled: dict[Digest, Settlement] = {}
         self.sent: list[Digest] = []
-        self._prepared: dict[Digest, tuple[Receipt, ...]] = {}
+        self.store: TransactionStore
+        self.price = 0
+        self.holds_back = False
+        """Nothing is mined before the next `pursue`."""
+        self._receipts: dict[Digest, tuple[Receipt, ...]] = {}
         self._outcomes: dict[Digest, TransactionOutcome] = {}
         self._nonce = 0
 
@@ -73,30 +80,57 @@ class FakeSettlementChain:
     def receipts_fitting(self, receipts: Sequence[Receipt]) -> int:
         return len(receipts)
 
-    async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
+    async def settle(self, receipts: Sequence[Receipt], jobs: Sequence[Digest]) -> bool:
         self._answer()
+        outgoing = self._outgoing("settle", jobs)
+        self._receipts[outgoing.id] = tuple(receipts)
+        return await self._keep(outgoing)
+
+    async def keep_seed(self, hardware_class: Digest, seed_block: int) -> None:
+        self._answer()
+        await self._keep(self._outgoing("keep_seed", ()))
+
+    async def gas_price(self) -> int:
+        self._answer()
+        return self.price
+
+    async def pursue(self) -> Sequence[TransactionOutcome]:
+        self._answer()
+        found = []
+        for outgoing in await self.store.open_transactions():
+            if outgoing.id not in self._outcomes:
+                self._mine(outgoing)
+            found.append(self._outcomes[outgoing.id])
+        return found
+
+    def _outgoing(self, kind: str, jobs: Sequence[Digest]) -> OutgoingTransaction:
         self._nonce += 1
         hash_ = Digest(self._nonce.to_bytes(32))
-        self._prepared[hash_] = tuple(receipts)
-        return PreparedTransaction(hash=hash_, raw=b"raw", nonce=self._nonce)
-
-    async def prepare_keep_seed(
-        self, hardware_class: Digest, seed_block: int
-    ) -> PreparedTransaction:
-        self._nonce += 1
-        return PreparedTransaction(
-            hash=Digest(self._nonce.to_bytes(32)), raw=b"seed", nonce=self._nonce
+        return OutgoingTransaction(
+            id=hash_,
+            chain_id=self.chain_id,
+            sender=MARKET,
+            nonce=self._nonce,
+            kind=kind,
+            jobs=tuple(jobs),
+            signed=(SignedTransaction(hash=hash_, raw=kind.encode()),),
+            state=TransactionState.PENDING,
+            place=None,
+            created_at=0.0,
         )
 
-    async def send(self, transaction: PreparedTransaction) -> None:
-        self._answer()
-        self.sent.append(transaction.hash)
-        if transaction.hash in self._outcomes:
-            return
+    async def _keep(self, outgoing: OutgoingTransaction) -> bool:
+        kept = await self.store.save_transaction(outgoing)
+        if kept and not self.holds_back:
+            self._mine(outgoing)
+        return kept
+
+    def _mine(self, outgoing: OutgoingTransaction) -> None:
+        self.sent.append(outgoing.id)
         if self.before_send is not None:
             self.before_send()
         settlements, skipped = [], []
-        for receipt in self._prepared.get(transaction.hash, ()):
+        for receipt in self._receipts.get(outgoing.id, ()):
             job = job_id(receipt.signed_order.order, Domain(self.chain_id, self.market))
             if job in self.settled:
                 skipped.append(SkippedReceipt(job_id=job, reason="the nonce is spent"))
@@ -104,19 +138,16 @@ class FakeSettlementChain:
             if any(not self._is_drawn(r.operator, r.ticket) for r in receipt.replicas):
                 skipped.append(SkippedReceipt(job_id=job, reason="an operator was not drawn"))
                 continue
-            self.settled[job] = self._settle(job, transaction.hash, receipt)
+            self.settled[job] = self._settle(job, outgoing.id, receipt)
             settlements.append(self.settled[job])
-        self._outcomes[transaction.hash] = TransactionOutcome(
-            succeeded=True,
+        self._outcomes[outgoing.id] = TransactionOutcome(
+            outgoing=outgoing,
+            state=TransactionState.SUCCEEDED,
             block_number=self.block,
             gas_used=100_000,
             settlements=tuple(settlements),
             skipped=tuple(skipped),
         )
-
-    async def outcome(self, transaction_hash: Digest) -> TransactionOutcome | None:
-        self._answer()
-        return self._outcomes.get(transaction_hash)
 
     def _is_drawn(self, operator: Address, ticket: int) -> bool:
         return self.operators[ticket % len(self.operators)] == operator

@@ -68,7 +68,7 @@ def test_the_environment_is_read_by_the_settings_only() -> None:
 
 CHILD_PROCESSES = {
     "node/assay_node/devnet/market.py",  # its commands inherit it
-    "node/assay_node/devnet/deploy.py",  # forge inherits it
+    "node/assay_node/deploying/build.py",  # forge inherits it
     "node/assay_node/devnet/processes.py",  # daemons inherit it
     "provider_agent/assay_provider/runtime/preparation.py",  # XDG_RUNTIME_DIR, not ours to set
 }

@@ -128,6 +128,12 @@ contract RoadTest is RoadFixture {
             abi.encodeCall(IRoad.open, (order, sig, ROUND, commits, "")),
             abi.encodeWithSelector(IRoad.Road_NoPlaceLeft.selector, fourth)
         );
+        // Nor the other way round, where the first would be displaced before its bond is locked.
+        (commits[0], commits[3]) = (commits[3], commits[0]);
+        _assertRefused(
+            abi.encodeCall(IRoad.open, (order, sig, ROUND, commits, "")),
+            abi.encodeWithSelector(IRoad.Road_NoPlaceLeft.selector, commits[3].operator)
+        );
     }
 
     function test_open_budget() public {
@@ -588,6 +594,35 @@ contract RoadTest is RoadFixture {
         for (uint256 i = 0; i < 4; ++i) {
             assertEq(logs[i].emitter, address(road), "by the road");
         }
+    }
+
+    /// @dev Only the first 28 bytes of a tag are voted on; the event tells the first winner's, whole.
+    function test_finalize_tag() public {
+        Receipt memory receipt = _draft(_order(0, 1));
+        bytes32 first = _answer(market.jobId(receipt.order), 0);
+        for (uint256 i = 0; i < 3; ++i) {
+            receipt.replicas[i].tag = bytes32(uint256(first) >> 32 << 32 | i);
+        }
+        receipt = _seal(receipt);
+        bytes32 event_ =
+            keccak256(abi.encode(receipt.replicas[0].tag, uint256(7), uint32(307), FEE, FEE + 3003 * 307));
+        _openFixed(receipt);
+        bytes memory step = _settleCall(receipt, receipt, 7);
+        vm.recordLogs();
+        _take(step);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(keccak256(logs[3].data), event_, "by receipt");
+        receipt.order.nonce = 2;
+        receipt = _draft(receipt.order);
+        for (uint256 i = 0; i < 3; ++i) {
+            receipt.replicas[i].tag = bytes32(uint256(first) >> 32 << 32 | i);
+        }
+        _openFixed(_seal(receipt));
+        step = _finalizeCall(receipt, 7, 7);
+        vm.recordLogs();
+        _take(step);
+        logs = vm.getRecordedLogs();
+        assertEq(keccak256(logs[6].data), event_, "step by step");
     }
 
     function test_finalize_silent() public {

@@ -1,29 +1,24 @@
-"""What a contract's JSON ABI says, as functions, events and errors that encode and decode.
+"""Functions, events and errors of contracts: encoded and decoded as their ABI types say.
+
+`assay_node.chain.bindings` holds one of these for each that our contracts have.
 
 Source: https://docs.soliditylang.org/en/latest/abi-spec.html
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from importlib import resources
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
 
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from assay_node.protocol.errors import ChainError, LocalError
+from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
 
-_SELECTOR_BYTES = 4
-_WORD_BYTES = 32
-_BUILT_IN_ERRORS = (  # the compiler's own, https://docs.soliditylang.org/en/latest/control-structures.html
-    {"type": "error", "name": "Error", "inputs": [{"name": "text", "type": "string"}]},
-    {"type": "error", "name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},
-)
+SELECTOR_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class AbiEntry:
     @property
     def selector(self) -> bytes:
         """The 4 bytes that select a function or name an error."""
-        return self.hash[:_SELECTOR_BYTES]
+        return self.hash[:SELECTOR_BYTES]
 
     def decode_members(self, data: bytes) -> dict[str, Any]:
         """Return the members by name, from what follows the selector."""
@@ -71,9 +66,17 @@ class Function(AbiEntry):
 
     outputs: tuple[str, ...]
 
-    def encode_call(self, *arguments: Any) -> bytes:
+    def encode_call(self, arguments: Sequence[Any]) -> bytes:
         """Return the call data."""
         return self.selector + abi_encode(self.types, arguments)
+
+    def decode_call(self, data: bytes) -> tuple[Any, ...]:
+        """Return the arguments of call data that begins with this function's selector.
+
+        Raises:
+            ChainError: the bytes are not of the declared types.
+        """
+        return _decode(self.types, data[SELECTOR_BYTES:], self.name)
 
     def decode_result(self, data: bytes) -> tuple[Any, ...]:
         """Return what a call returned.
@@ -85,13 +88,22 @@ class Function(AbiEntry):
 
 
 @dataclass(frozen=True)
-class Event(AbiEntry):
+class ErrorType(AbiEntry):
+    """An error that a contract reverts with."""
+
+
+@dataclass(frozen=True)
+class EventType(AbiEntry):
     """An event; `indexed` tells for each member whether it is a topic."""
 
     indexed: tuple[bool, ...]
 
     def decode_log(self, log: Log) -> dict[str, Any]:
-        """Return the members by name. Indexed members of dynamic type are not used by Assay."""
+        """Return the members by name. Indexed members of dynamic type are not used by Assay.
+
+        Raises:
+            ChainError: topics or data are not as declared.
+        """
         topic_types = [t for t, i in zip(self.types, self.indexed, strict=True) if i]
         data_types = [t for t, i in zip(self.types, self.indexed, strict=True) if not i]
         if len(log.topics) != len(topic_types) + 1:
@@ -105,70 +117,33 @@ class Event(AbiEntry):
         return dict(zip(self.names, values, strict=True))
 
 
-@dataclass(frozen=True)
-class Interface:
-    """A contract's ABI. Errors include the compiler's own `Error(string)` and `Panic(uint256)`."""
+@dataclass(frozen=True, slots=True)
+class DecodedEvent:
+    """An event of a contract; its members are the fields of its own class, one for each kind."""
 
-    functions: Mapping[str, Function]
-    events: Mapping[bytes, Event]
-    errors: Mapping[bytes, AbiEntry]
+    ABI: ClassVar[EventType]
 
-    def event(self, name: str) -> Event:
-        """Return an event by name."""
-        return next(event for event in self.events.values() if event.name == name)
+    @classmethod
+    def decode(cls, log: Log) -> Self:
+        """Return the event that a log is.
 
-
-def parse(abi: Sequence[Mapping[str, Any]]) -> Interface:
-    """Return the interface that a JSON ABI describes. Overloads keep the first definition."""
-    functions: dict[str, Function] = {}
-    events: dict[bytes, Event] = {}
-    errors: dict[bytes, AbiEntry] = {}
-    for item in (*abi, *_BUILT_IN_ERRORS):
-        inputs = item.get("inputs", ())
-        names = tuple(member["name"] or f"_{i}" for i, member in enumerate(inputs))
-        types = tuple(map(_canonical, inputs))
-        match item["type"]:
-            case "function":
-                outputs = tuple(map(_canonical, item["outputs"]))
-                function = Function(item["name"], names, types, outputs)
-                functions.setdefault(function.name, function)
-            case "event":
-                indexed = tuple(bool(member["indexed"]) for member in inputs)
-                event = Event(item["name"], names, types, indexed)
-                events[event.hash] = event
-            case "error":
-                error = AbiEntry(item["name"], names, types)
-                errors[error.selector] = error
-    return Interface(functions, events, errors)
+        Raises:
+            ChainError: topics or data are not as declared.
+        """
+        return cls(**cls.ABI.decode_log(log))
 
 
-@lru_cache(maxsize=16)
-def packaged(contract: str) -> Interface:
-    """Return the interface of one of Assay's contracts, from the ABI shipped in the package.
-
-    Raises:
-        LocalError: the package lacks it.
-    """
-    try:
-        text = resources.files("assay_node.chain").joinpath("abi", f"{contract}.json").read_text()
-    except FileNotFoundError:
-        raise LocalError(f"the ABI of {contract} is missing from this installation") from None
-    abi = json.loads(text)
-    return parse(abi["abi"] if isinstance(abi, dict) else abi)
-
-
-def _canonical(member: Mapping[str, Any]) -> str:
-    kind: str = member["type"]
-    if kind.startswith("tuple"):
-        inner = ",".join(map(_canonical, member["components"]))
-        return f"({inner}){kind.removeprefix('tuple')}"
-    return kind
+BUILT_IN_ERRORS: Final = (
+    ErrorType("Error", ("text",), ("string",)),
+    ErrorType("Panic", ("code",), ("uint256",)),
+)
+"""The compiler's own: https://docs.soliditylang.org/en/latest/control-structures.html."""
 
 
 def _decode(types: Sequence[str], data: bytes, name: str) -> tuple[Any, ...]:
     try:
         return tuple(abi_decode(types, data))
-    except (DecodingError, OverflowError):
+    except (DecodingError, OverflowError, UnicodeDecodeError):
         raise ChainError(
             f"what the chain says of {name} is not as declared; "
             "does the deployment file belong to this version?"

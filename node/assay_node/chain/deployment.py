@@ -2,16 +2,29 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assay_node.protocol.errors import LocalError, MalformedMessage
-from assay_node.protocol.ids import Address, address
+from assay_node.protocol.ids import Address, Digest, address, digest_from_hex, to_hex
 
-_FILE_BYTES_MAX = 16 << 10  # a deployment has eight fields; anything larger is another file
-_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "treasury")
+_FILE_BYTES_MAX = 16 << 10  # a deployment has a dozen fields; anything larger is another file
+_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "court", "treasury")
 _CHAIN_ID, _DEPLOY_BLOCK = "chainId", "deployBlock"  # as the deploy script spells them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What was put on the chain, for whoever wants to check it against a checkout."""
+
+    abi_digest: Digest
+    """keccak256 of the ABI files of the Assay that deployed, one after the other by name."""
+    compiler: Mapping[str, str]
+    """The compiler's version and the settings that decide the bytecode."""
+    code_hashes: Mapping[str, Digest]
+    """keccak256 of the code at each contract's address, immutables included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +38,10 @@ class Deployment:
     market: Address
     road: Address
     leases: Address
+    court: Address
     treasury: Address
     deploy_block: int
+    build: Build | None = None
 
     def __post_init__(self) -> None:
         for name in _ADDRESSES:
@@ -60,11 +75,13 @@ def load(path: Path) -> Deployment:
 
 def save(deployment: Deployment, path: Path) -> None:
     """Write a deployment file, whole or not at all, as `contracts/script/Deploy.s.sol` does."""
-    fields = {
+    fields: dict[str, Any] = {
         _CHAIN_ID: deployment.chain_id,
         _DEPLOY_BLOCK: deployment.deploy_block,
         **{name: getattr(deployment, name) for name in _ADDRESSES},
     }
+    if deployment.build is not None:
+        fields["build"] = _build_fields(deployment.build)
     text = json.dumps(fields, indent=2) + "\n"
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +95,28 @@ def _parse(fields: Any) -> Deployment:
     return Deployment(
         chain_id=_integer(fields, _CHAIN_ID),
         deploy_block=_integer(fields, _DEPLOY_BLOCK),
+        build=None if "build" not in fields else _parse_build(fields["build"]),
         **{name: _address(fields, name) for name in _ADDRESSES},
     )
+
+
+def _build_fields(build: Build) -> dict[str, Any]:
+    return {
+        "abiDigest": to_hex(build.abi_digest),
+        "compiler": dict(build.compiler),
+        "codeHashes": {name: to_hex(digest) for name, digest in build.code_hashes.items()},
+    }
+
+
+def _parse_build(fields: Any) -> Build:
+    match fields:
+        case {"abiDigest": str(abi), "compiler": dict(compiler), "codeHashes": dict(hashes)}:
+            return Build(
+                abi_digest=digest_from_hex(abi),
+                compiler={str(name): str(value) for name, value in compiler.items()},
+                code_hashes={str(n): digest_from_hex(str(digest)) for n, digest in hashes.items()},
+            )
+    raise MalformedMessage("build is not as the deploy command writes it")
 
 
 def _integer(fields: dict[str, Any], name: str) -> int:

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from assay_node.chain.contracts import Contracts, to_digest, to_int
+from assay_node.chain.contracts import Contracts
 from assay_node.chain.deployment import Deployment
+from assay_node.chain.hex_values import to_digest, to_int
 from assay_node.chain.rpc import JsonRpc
 from assay_node.ports.chain import Account, Head
 from assay_node.protocol.errors import ChainError
@@ -54,26 +55,29 @@ class MarketReader:
 
     async def account(self, address: Address) -> Account:
         """Return an account's balances and record."""
-        ((free, stake, _locked, wins, faults),) = await self._contracts.vault.read(
-            "account", address
+        account = await self._contracts.vault.account(address)
+        return Account(
+            free_microusd=account.free,
+            stake_microusd=account.bond,
+            wins=account.wins,
+            faults=account.faults,
         )
-        return Account(free_microusd=free, stake_microusd=stake, wins=wins, faults=faults)
 
     async def budget(self, requester: Address, scheduler: Address) -> int:
         """Return what `requester` has set aside for `scheduler`, 0 once closed, in micro-USD.
 
         A closed budget still pays for the orders in flight; it counts as 0 for new ones.
         """
-        ((amount, closes_at),) = await self._contracts.vault.read("budget", requester, scheduler)
-        return 0 if closes_at else int(amount)
+        budget = await self._contracts.vault.budget(requester, scheduler)
+        return 0 if budget.closes_at else budget.amount
 
     async def signer_of(self, operator: Address) -> Address | None:
         """Return the signing key that is in effect for an operator now."""
-        return _present((await self._contracts.providers.read("signerOf", operator))[0])
+        return _present(await self._contracts.providers.signer_of(operator))
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         """Tell whether an order's nonce is spent."""
-        return bool((await self._contracts.vault.read("nonceUsed", requester, nonce))[0])
+        return await self._contracts.vault.nonce_used(requester, nonce)
 
     async def draw(
         self, hardware_class: Digest, seed_block: int, job_id: Digest, *, max_ticket: int
@@ -85,23 +89,23 @@ class MarketReader:
         Raises:
             ContractRefusal: `Providers_SeedUnknown`, the block is not mined or too old.
         """
-        (operators,) = await self._contracts.providers.read(
-            "draw", hardware_class, seed_block, job_id, max_ticket, block="pending"
+        operators = await self._contracts.providers.draw(
+            hardware_class, seed_block, job_id, max_ticket, block="pending"
         )
         return tuple(map(_present, operators))
 
     async def seats(self, operator: Address, hardware_class: Digest) -> int:
         """Return how many seats an operator holds in a hardware class."""
-        return int((await self._contracts.providers.read("seatsOf", operator, hardware_class))[0])
+        return await self._contracts.providers.seats_of(operator, hardware_class)
 
     async def seat_price_microusd(self) -> int:
         """Return what one seat costs in stake."""
-        return int((await self._contracts.providers.read("SEAT"))[0])
+        return await self._contracts.providers.seat()
 
     async def token_balance(self, owner: Address) -> int:
         """Return an address's tokens outside the Vault, in whole micro-USD."""
-        (units,) = await self._contracts.token.read("balanceOf", owner)
-        return int(units) // await self._token_scale()
+        units = await self._contracts.token.balance_of(owner)
+        return units // await self._token_scale()
 
     async def eth_balance(self, owner: Address) -> int:
         """Return an address's balance of the chain's own coin, in wei."""
@@ -109,9 +113,10 @@ class MarketReader:
 
     async def _token_scale(self) -> int:
         """Return token units in one micro-USD; the Vault refuses tokens with fewer decimals."""
-        (decimals,) = await self._contracts.token.read("decimals")
-        return int(10 ** (decimals - 6))
+        decimals = await self._contracts.token.decimals()
+        scale: int = 10 ** (decimals - 6)
+        return scale
 
 
-def _present(address: str) -> Address | None:
-    return None if address == ZERO_ADDRESS else Address(address)
+def _present(address: Address) -> Address | None:
+    return None if address == ZERO_ADDRESS else address

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from assay_node.chain.abi_codec import AbiEntry
+from assay_node.chain.abi_codec import BUILT_IN_ERRORS, ErrorType
+from assay_node.chain.rpc import RpcRefusal
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.units import microusd_to_text
 
@@ -63,8 +64,8 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
     "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
     "take it back after its notice (closing time {closesAt})",
-    "Vault_BudgetTooSmall": "the budget for scheduler {scheduler} holds {amount}; the order may "
-    "cost {needed}",
+    "Vault_BudgetTooSmall": "the budget of {requester} for scheduler {scheduler} has {amount} and "
+    "{needed} is needed",
     "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
     "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
     "more first",
@@ -124,6 +125,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Error": "{text}",
     "Panic": "the contract stopped at an internal check (code {code})",
 }
+_BUILT_IN: Final = {error.selector: error for error in BUILT_IN_ERRORS}
 _MONEY: Final = frozenset({"amount", "available", "cost", "escrow", "free", "needed", "stake"})
 _UNIX_TIMES: Final = frozenset(
     {
@@ -155,7 +157,7 @@ def sentence(name: str, members: Mapping[str, Any]) -> str:
     return template.format(**shown) if template else "the contract gives no further reason"
 
 
-def skip_reason(selector: bytes, errors: Mapping[bytes, AbiEntry]) -> str:
+def skip_reason(selector: bytes, errors: Mapping[bytes, ErrorType]) -> str:
     """Return the name and the sentence for the reason in a `ReceiptSkipped` event."""
     error = errors.get(selector)
     if error is None:
@@ -163,9 +165,10 @@ def skip_reason(selector: bytes, errors: Mapping[bytes, AbiEntry]) -> str:
     return f"{error.name}: {sentence(error.name, {})}"
 
 
-def refusal(action: str, data: bytes | None, errors: Mapping[bytes, AbiEntry]) -> ContractRefusal:
+def refusal(action: str, data: bytes | None, errors: Mapping[bytes, ErrorType]) -> ContractRefusal:
     """Return the error for a reverted call, from the bytes it reverted with."""
-    error = errors.get((data or b"")[:4])
+    selector = (data or b"")[:4]
+    error = errors.get(selector) or _BUILT_IN.get(selector)
     if error is None or data is None:
         return ContractRefusal("unknown", f"{action} was refused without a reason we know")
     try:
@@ -175,6 +178,15 @@ def refusal(action: str, data: bytes | None, errors: Mapping[bytes, AbiEntry]) -
     return ContractRefusal(
         error.name, f"{action} was refused ({error.name}): {sentence(error.name, members)}"
     )
+
+
+def explained(error: RpcRefusal, action: str, errors: Mapping[bytes, ErrorType]) -> ChainError:
+    """Return what a node's refusal means: a contract's own reason where there is one."""
+    if error.data:
+        return refusal(action, error.data, errors)
+    if "revert" in error.message.lower():
+        return ContractRefusal("unknown", f"{action} was refused without a reason")
+    return ChainError(f"{action} failed: {error.message}")
 
 
 def _shown(name: str, value: Any) -> str:

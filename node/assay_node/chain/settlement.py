@@ -1,27 +1,42 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from assay_node.chain.abi_codec import Log
+from assay_node.chain.abi_orders import abi_receipt
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
+    ROAD_SLASH_REASON,
+    SLASH_REASON,
     Earnings,
     MinedTransaction,
+    earnings_topics,
+    ended_topics,
     judged_topics,
     parse_log,
     parse_transaction_receipt,
     read_settlements,
     sum_earnings,
 )
+from assay_node.chain.hex_values import to_bytes
+from assay_node.chain.outbox import GAS_MAX, TRANSACTION_BYTES_MAX, Ended, Outbox, SendingSettings
 from assay_node.chain.reader import MarketReader
+from assay_node.chain.road import job_from_logs, opened_topics, order_in_call, step_topics
 from assay_node.chain.rpc import JsonRpc
-from assay_node.chain.transactions import GAS_MAX, TRANSACTION_BYTES_MAX, TransactionSigner
-from assay_node.ports.chain import PreparedTransaction, Settlement, TransactionOutcome
+from assay_node.ports.chain import Settlement, SkippedReceipt, TransactionOutcome
 from assay_node.ports.keys import OrderSigner
+from assay_node.ports.road import RoadJob
+from assay_node.ports.transactions import OutgoingTransaction, TransactionStore
 from assay_node.protocol.errors import LocalError
-from assay_node.protocol.ids import Address, Digest
-from assay_node.protocol.order import REPLICAS_MAX
+from assay_node.protocol.ids import Address, Digest, to_hex
+from assay_node.protocol.order import REPLICAS_MAX, SignedOrder
 from assay_node.protocol.receipt import Receipt
+
+SETTLE: Final = "settle"
+KEEP_SEED: Final = "keep_seed"
+"""The kinds of a scheduler's transactions."""
 
 GAS_PER_TRANSACTION: Final = 80_000
 GAS_PER_RECEIPT: Final = 75_000
@@ -39,27 +54,26 @@ LOG_BLOCKS_MAX: Final = 2_000
 
 
 class EventReader(MarketReader):
-    """Reads what was settled, beside what `MarketReader` reads."""
+    """Reads how jobs ended and where they stand on the road, beside what `MarketReader` reads."""
 
     async def settlements_between(self, from_block: int, to_block: int) -> tuple[Settlement, ...]:
         """Return what was settled in these blocks, both included, in the order of the chain."""
         found: list[Settlement] = []
-        topics = [judged_topics(self._contracts.market.interface)]
-        logs = await self._logs(topics, from_block, to_block)
+        logs = await self._logs([judged_topics()], from_block, to_block)
         for transaction in dict.fromkeys(log.transaction for log in logs):
             mined = await self._mined(Digest(transaction))
             if mined is not None:
-                found += self._read(mined).settlements
+                settlements, _ = self._read(mined)
+                found += settlements
         return tuple(found)
 
     async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
         """Return how a job was settled, looking from a block on; None if it was not."""
-        market = self._contracts.market.interface
-        ends = ["0x" + market.event(n).hash.hex() for n in ("JobSettled", "JobWithoutQuorum")]
         last = (await self.head()).number
-        for log in await self._logs([ends, "0x" + job_id.hex()], from_block, last):
+        for log in await self._logs([ended_topics(), to_hex(job_id)], from_block, last):
             mined = await self._mined(Digest(log.transaction))
-            for settlement in self._read(mined).settlements if mined is not None else ():
+            settlements, _ = self._read(mined) if mined is not None else ((), ())
+            for settlement in settlements:
                 if settlement.job_id == job_id:
                     return settlement
         return None
@@ -68,19 +82,61 @@ class EventReader(MarketReader):
         self, operator: Address, *, from_block: int | None = None, to_block: int | None = None
     ) -> Earnings:
         """Return what settled jobs paid and cost an operator, by default since the deployment."""
-        market = self._contracts.market.interface
-        kinds = ["0x" + market.event(n).hash.hex() for n in ("ProviderPaid", "ProviderSlashed")]
         who = "0x" + operator[2:].rjust(64, "0")
         first = self.deployment.deploy_block if from_block is None else from_block
         last = (await self.head()).number if to_block is None else to_block
-        return sum_earnings(await self._logs([kinds, None, who], first, last), market)
+        return sum_earnings(await self._logs([earnings_topics(), None, who], first, last))
 
-    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Any]:
+    async def road_window_s(self) -> int:
+        """Return the seconds that operators have to reveal, and at least to commit."""
+        return await self._contracts.road.road_window()
+
+    async def taken_to_road(self, from_block: int, to_block: int) -> tuple[Digest, ...]:
+        """Return the jobs that were taken to the road in these blocks, both included."""
+        logs = await self._logs(opened_topics(), from_block, to_block)
+        return tuple(Digest(log.topics[1]) for log in logs)
+
+    async def road_of(self, job: Digest, *, from_block: int | None = None) -> RoadJob:
+        """Return where a job stands; it was opened in `from_block`, by default any, or later.
+
+        Slot and events are of one block, so that a step that is mined meanwhile parts neither.
+
+        Raises:
+            ChainError: a reorg parted them; ask again.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        last = (await self.head()).number
+        slot = await self._contracts.road.jobs(job, block=hex(last))
+        logs: list[Log] = []
+        if slot.state:
+            first = await self._opened_at(job, last) if from_block is None else from_block
+            logs = await self._logs(step_topics(job), first, last)
+        found = job_from_logs(job, slot, logs)
+        return replace(found, signed_order=await self._order_of(job, logs[0])) if logs else found
+
+    async def _opened_at(self, job: Digest, last: int) -> int:
+        """Return the block that a job was opened in: the newest ones are asked first."""
+        deployed = self.deployment.deploy_block
+        topics = [opened_topics()[0], to_hex(job)]
+        while last >= deployed:
+            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
+            for log in await self._logs(topics, first, last):
+                return log.block_number
+            last = first - 1
+        return deployed
+
+    async def _order_of(self, job: Digest, opened: Log) -> SignedOrder | None:
+        raw = await self._rpc.read("eth_getTransactionByHash", to_hex(opened.transaction))
+        if not isinstance(raw, dict) or raw.get("input") is None:
+            return None
+        return order_in_call(to_bytes(raw["input"]), job, self.domain)
+
+    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Log]:
         logs = []
         for first in range(from_block, to_block + 1, LOG_BLOCKS_MAX):
             last = min(first + LOG_BLOCKS_MAX - 1, to_block)
             wanted = {
-                "address": self.market,
+                "address": [self.market, self.deployment.road],
                 "fromBlock": hex(first),
                 "toBlock": hex(last),
                 "topics": topics,
@@ -89,37 +145,38 @@ class EventReader(MarketReader):
         return logs
 
     async def _mined(self, transaction_hash: Digest) -> MinedTransaction | None:
-        raw = await self._rpc.read("eth_getTransactionReceipt", "0x" + transaction_hash.hex())
+        raw = await self._rpc.read("eth_getTransactionReceipt", to_hex(transaction_hash))
         return parse_transaction_receipt(raw) if raw is not None else None
 
-    def _read(self, mined: MinedTransaction) -> TransactionOutcome:
-        market = self._contracts.market
-        settlements, skipped = read_settlements(mined, market.address, market.interface)
-        return TransactionOutcome(
-            succeeded=mined.succeeded,
-            block_number=mined.block_number,
-            gas_used=mined.gas_used,
-            settlements=settlements,
-            skipped=skipped,
-        )
+    def _read(
+        self, mined: MinedTransaction
+    ) -> tuple[tuple[Settlement, ...], tuple[SkippedReceipt, ...]]:
+        judges = {self.market: SLASH_REASON, self.deployment.road: ROAD_SLASH_REASON}
+        return read_settlements(mined, judges)
 
 
 class SettlementWallet(EventReader):
-    """Settles receipts from one wallet. It is the only user of that wallet's nonces."""
+    """Settles receipts from one wallet."""
 
     def __init__(
-        self, rpc: JsonRpc, deployment: Deployment, signer: OrderSigner, *, confirmations: int
+        self,
+        rpc: JsonRpc,
+        deployment: Deployment,
+        signer: OrderSigner,
+        *,
+        store: TransactionStore,
+        sending: SendingSettings,
     ) -> None:
         super().__init__(rpc, deployment)
-        self._confirmations = confirmations
-        self._transactions = TransactionSigner(
-            rpc, chain_id=deployment.chain_id, signer=signer, errors=self._contracts.errors
+        self._store = store
+        self._outbox = Outbox(
+            rpc, chain_id=deployment.chain_id, signer=signer, store=store, settings=sending
         )
 
     @property
     def address(self) -> Address:
         """The wallet's address, which pays for gas."""
-        return self._transactions.address
+        return self._outbox.address
 
     @property
     def receipts_per_transaction_max(self) -> int:
@@ -130,80 +187,70 @@ class SettlementWallet(EventReader):
         """Return how many of the first receipts fit one transaction, in gas and in bytes."""
         return receipts_fitting(receipts)
 
-    async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
-        """Sign `Market.settle(receipts)` without sending it.
+    async def settle(self, receipts: Sequence[Receipt], jobs: Sequence[Digest]) -> bool:
+        """Keep and send `Market.settle(receipts)` for jobs; False if one is bound already.
 
         Raises:
             LocalError: no receipts, or more than fit one transaction.
             ContractRefusal: it would revert, which good and bad receipts never make it do.
-            ChainUnavailable: the endpoint does not answer.
+            GasTooDear: gas costs more than the ceiling; nothing was signed.
+            ChainUnavailable: the endpoint does not answer; nothing was signed.
         """
+        return await self._submit_settle(receipts, jobs) is not None
+
+    async def keep_seed(self, hardware_class: Digest, seed_block: int) -> None:
+        """Keep and send `Providers.keepSeed`.
+
+        Raises:
+            ContractRefusal: `Providers_SeedUnknown`, the block is not mined or too old.
+            GasTooDear: gas costs more than the ceiling; nothing was signed.
+            ChainUnavailable: the endpoint does not answer; nothing was signed.
+        """
+        await self._outbox.submit(
+            self._contracts.providers.keep_seed(hardware_class, seed_block),
+            action=f"keeping the hash of block {seed_block}",
+            kind=KEEP_SEED,
+        )
+
+    async def pursue(self) -> Sequence[TransactionOutcome]:
+        """Do what open transactions need; return those that are final until they are ended.
+
+        Raises:
+            ChainUnavailable: the endpoint does not answer; nothing is lost.
+        """
+        return [self._outcome(ended) for ended in await self._outbox.pursue()]
+
+    async def gas_price(self) -> int:
+        """Return what gas costs in the next block, in wei."""
+        return (await self._outbox.gas_market()).price
+
+    async def _submit_settle(
+        self, receipts: Sequence[Receipt], jobs: Sequence[Digest]
+    ) -> OutgoingTransaction | None:
         if not receipts or receipts_fitting(receipts) < len(receipts):
             raise LocalError(
                 f"{len(receipts)} receipts do not go into one transaction; "
                 f"{receipts_fitting(receipts)} of them do"
             )
-        call = self._contracts.market.call(
-            "settle",
-            [_abi_values(receipt) for receipt in receipts],
+        return await self._outbox.submit(
+            self._contracts.market.settle([abi_receipt(receipt) for receipt in receipts]),
             action=f"settling {len(receipts)} receipts",
+            kind=SETTLE,
+            jobs=jobs,
+            # Not an estimate: a receipt that is skipped now may be good when it is mined.
+            gas_bound=_gas([len(r.replicas) for r in receipts]),
         )
-        # Not an estimate: a receipt that is skipped now may be good when it is mined.
-        return await self._transactions.prepare(
-            call, gas_bound=_gas([len(r.replicas) for r in receipts])
-        )
 
-    async def prepare_keep_seed(
-        self, hardware_class: Digest, seed_block: int
-    ) -> PreparedTransaction:
-        """Sign `Providers.keepSeed` without sending it.
-
-        Raises:
-            ContractRefusal: `Providers_SeedUnknown`, the block is not mined or too old.
-            ChainUnavailable: the endpoint does not answer.
-        """
-        call = self._contracts.providers.call(
-            "keepSeed", hardware_class, seed_block, action=f"keeping the hash of block {seed_block}"
-        )
-        return await self._transactions.prepare(call)
-
-    async def send(self, transaction: PreparedTransaction) -> None:
-        """Broadcast; sending the same transaction again is harmless.
-
-        Send it again after a restart, in the order of the nonces, and when `outcome` stays None for
-        long: nodes forget what they have not mined.
-
-        Raises:
-            ChainError: the node refuses it for good; prepare anew.
-            ChainUnavailable: the endpoint does not answer; send it again later.
-        """
-        await self._transactions.send(transaction)
-
-    async def outcome(self, transaction_hash: Digest) -> TransactionOutcome | None:
-        """Return the outcome once mined with enough confirmations, None until then.
-
-        `succeeded` is False with `gas_used` > 0 when it was mined and reverted, and with `gas_used`
-        0 when it never can be mined, because another transaction of this wallet took its nonce
-        (known for transactions that this instance prepared or sent). In both cases nothing was
-        settled by it: prepare anew. An order's own nonce makes paying twice impossible.
-        """
-        mined = await self._mined(transaction_hash)
-        if mined is None:
-            if not await self._lost(transaction_hash):
-                return None
-            mined = await self._mined(transaction_hash)  # mined between the two looks?
-        head = await self.head()
-        if mined is None:
-            return TransactionOutcome(
-                succeeded=False, block_number=head.number, gas_used=0, settlements=(), skipped=()
-            )
-        if head.number - mined.block_number + 1 < self._confirmations:
-            return None
-        return self._read(mined)
-
-    async def _lost(self, transaction_hash: Digest) -> bool:
-        return await self._transactions.lost_its_nonce(
-            transaction_hash, confirmations=self._confirmations
+    def _outcome(self, ended: Ended) -> TransactionOutcome:
+        mined = ended.mined
+        settlements, skipped = ((), ()) if mined is None else self._read(mined)
+        return TransactionOutcome(
+            outgoing=ended.outgoing,
+            state=ended.state,
+            block_number=ended.block_number,
+            gas_used=0 if mined is None else mined.gas_used,
+            settlements=settlements,
+            skipped=skipped,
         )
 
 
@@ -224,14 +271,6 @@ def _fitting(replica_counts: Sequence[int]) -> int:
 def _gas(replica_counts: Sequence[int]) -> int:
     replicas = sum(replica_counts)
     return GAS_PER_TRANSACTION + len(replica_counts) * GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
-
-
-def _abi_values(receipt: Receipt) -> tuple[object, ...]:
-    return (
-        receipt.signed_order.order.abi_values(),
-        receipt.signed_order.signature,
-        [replica.abi_values() for replica in receipt.replicas],
-    )
 
 
 RECEIPTS_MAX: Final = _fitting([REPLICAS_MAX] * 1_000)

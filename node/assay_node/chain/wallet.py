@@ -1,29 +1,37 @@
 """What people do with a wallet: deposits, budgets, stake, keys. Each call waits to be mined."""
 
-import asyncio
-import time
-from typing import Any, Final
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from eth_abi.abi import encode as abi_encode
 from eth_utils.crypto import keccak
 
-from assay_node.chain.contracts import BoundContract, Call, explained
+from assay_node.chain.bound_contract import Call
 from assay_node.chain.deployment import Deployment
-from assay_node.chain.events import MinedTransaction
-from assay_node.chain.rpc import JsonRpc, RpcRefusal
+from assay_node.chain.outbox import SendingSettings
+from assay_node.chain.road import describe, road_call
+from assay_node.chain.rpc import JsonRpc
+from assay_node.chain.sender import Sender
 from assay_node.chain.settlement import SettlementWallet
+from assay_node.ports.chain import TransactionOutcome
 from assay_node.ports.keys import OrderSigner
+from assay_node.ports.road import RoadStep
+from assay_node.ports.transactions import TransactionState, TransactionStore
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import Address, Digest, to_hex
+from assay_node.protocol.receipt import Receipt
 from assay_node.protocol.units import UINT64_MAX, microusd_to_text
+
+logger = logging.getLogger(__name__)
 
 PERMIT_S_MAX: Final = 3_600
 """How long a permit may wait to be mined; it allows the Vault only what is being deposited."""
 
-MINED_S_MAX: Final = 120.0
-"""Ten blocks of Ethereum; a transaction with our fee margin is in one of them."""
+ROAD_STEP: Final = "road_step"
+"""The kind of a daemon's transactions on the road."""
 
-_POLL_S: Final = 0.1
 _PERMIT_TYPE: Final = (
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
 )
@@ -33,19 +41,39 @@ _DOMAIN_TYPE: Final = (
 _TOKEN_VERSIONS: Final = ("1", "2")  # OpenZeppelin's tokens say 1, USDC says 2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """What a step on the road costs whoever takes it."""
+
+    gas: int
+    wei: int
+
+
 class WalletChain(SettlementWallet):
     """One wallet's dealings with the market. Amounts are in micro-USD.
 
-    Every method returns the transaction's hash once it has been mined, and raises `ContractRefusal`
-    with the contract's own reason, `ChainError` when it was not mined in time, `ChainUnavailable`
-    when the endpoint went away meanwhile: the transaction may have been mined all the same.
+    Every method returns the transaction's hash once it is final, and raises `ContractRefusal` with
+    the contract's own reason, `TransactionDisplaced`, `ChainError` when it was not mined in time,
+    `ChainUnavailable` when the endpoint went away meanwhile. After the last two the transaction is
+    kept and may still be mined: `finish_earlier` says what became of it.
     """
 
     def __init__(
-        self, rpc: JsonRpc, deployment: Deployment, signer: OrderSigner, *, confirmations: int
+        self,
+        rpc: JsonRpc,
+        deployment: Deployment,
+        signer: OrderSigner,
+        *,
+        store: TransactionStore,
+        sending: SendingSettings,
     ) -> None:
-        super().__init__(rpc, deployment, signer, confirmations=confirmations)
+        super().__init__(rpc, deployment, signer, store=store, sending=sending)
         self._signer = signer
+        self._sender = Sender(rpc, self._outbox, store)
+
+    async def finish_earlier(self) -> tuple[str, ...]:
+        """Wait for what earlier commands of this wallet sent; see `Sender.finish_earlier`."""
+        return await self._sender.finish_earlier()
 
     async def deposit(self, amount_microusd: int) -> Digest:
         """Move tokens of this wallet into its account in the Vault.
@@ -58,105 +86,108 @@ class WalletChain(SettlementWallet):
         deadline = (await self.head()).timestamp + PERMIT_S_MAX
         permit = await self._permit(units, deadline)
         action = "the deposit"
-        vault, token = self._contracts.vault, self._contracts.token
+        vault = self._contracts.vault
         if permit is not None:
             r, s, v = permit[:32], permit[32:64], permit[64]
-            return await self._do(
-                vault, "depositWithPermit", self.address, amount_microusd, deadline, v, r, s,
-                action=action,
-            )  # fmt: skip
-        await self._do(token, "approve", vault.address, units, action="approving the deposit")
-        return await self._do(vault, "deposit", self.address, amount_microusd, action=action)
+            call = vault.deposit_with_permit(self.address, amount_microusd, deadline, v, r, s)
+            return await self._do(call, action)
+        await self._do(self._contracts.token.approve(vault.address, units), "approving the deposit")
+        return await self._do(vault.deposit(self.address, amount_microusd), action)
 
     async def withdraw(self, amount_microusd: int, *, to: Address | None = None) -> Digest:
         """Send free money from the Vault to this wallet, or to another address."""
-        return await self._do(
-            self._contracts.vault, "withdraw", to or self.address, _amount(amount_microusd),
-            action="the withdrawal",
-        )  # fmt: skip
+        vault = self._contracts.vault
+        call = vault.withdraw(to or self.address, _amount(amount_microusd))
+        return await self._do(call, "the withdrawal")
 
     async def fund_budget(self, scheduler: Address, amount_microusd: int) -> Digest:
         """Set free money aside for the orders of one scheduler; reopens a closing budget."""
-        return await self._do(
-            self._contracts.vault, "fund", scheduler, _amount(amount_microusd),
-            action="funding the budget",
-        )  # fmt: skip
+        call = self._contracts.vault.fund(scheduler, _amount(amount_microusd))
+        return await self._do(call, "funding the budget")
 
     async def close_budget(self, scheduler: Address) -> Digest:
         """Give notice for a budget; it keeps paying until the notice is over."""
-        return await self._do(
-            self._contracts.vault, "close", scheduler, action="closing the budget"
-        )
+        return await self._do(self._contracts.vault.close(scheduler), "closing the budget")
 
     async def reclaim_budget(self, scheduler: Address) -> Digest:
         """Take back what is left of a budget whose notice is over."""
-        return await self._do(
-            self._contracts.vault, "reclaim", scheduler, action="reclaiming the budget"
-        )
+        return await self._do(self._contracts.vault.reclaim(scheduler), "reclaiming the budget")
 
     async def stake(self, hardware_class: Digest, seats: int) -> Digest:
         """Buy seats in a hardware class with free money, `seat_price_microusd` each."""
-        return await self._do(
-            self._contracts.providers, "stake", hardware_class, seats, action="staking"
-        )
+        return await self._do(self._contracts.providers.stake(hardware_class, seats), "staking")
 
     async def unstake(self, hardware_class: Digest, seats: int) -> Digest:
         """Give up seats; their stake stays slashable for the unbonding time."""
-        return await self._do(
-            self._contracts.providers, "unstake", hardware_class, seats, action="unstaking"
-        )
+        return await self._do(self._contracts.providers.unstake(hardware_class, seats), "unstaking")
 
     async def exit(self) -> Digest:
         """Free the stake that backs no seat any more."""
-        return await self._do(self._contracts.providers, "exit", action="taking out stake")
+        return await self._do(self._contracts.providers.exit(), "taking out stake")
 
     async def set_signer(self, signer: Address) -> Digest:
         """Name the key that signs for this operator: the first at once, a change with delay."""
         return await self._do(
-            self._contracts.providers, "setSigner", signer, action="setting the signing key"
+            self._contracts.providers.set_signer(signer), "setting the signing key"
         )
 
     async def transfer_tokens(self, to: Address, amount_microusd: int) -> Digest:
         """Send tokens of this wallet (not of the Vault) to an address."""
         await self._check_tokens(amount_microusd)
         units = amount_microusd * await self._token_scale()
+        return await self._do(self._contracts.token.transfer(to, units), "the token transfer")
+
+    async def mint_test_tokens(self, to: Address, amount_microusd: int) -> Digest:
+        """Make test tokens, which have 6 decimals; only a development market's token can."""
         return await self._do(
-            self._contracts.token, "transfer", to, units, action="the token transfer"
+            self._contracts.token.mint(to, amount_microusd), "minting test tokens"
         )
 
-    async def _do(
-        self, contract: BoundContract, function: str, *arguments: Any, action: str
-    ) -> Digest:
-        call = contract.call(function, *arguments, action=action)
-        transaction = await self._transactions.prepare(call)
-        await self._transactions.send(transaction)
-        mined = await self._wait_until_mined(transaction.hash, action)
-        if not mined.succeeded:
-            raise await self._why_reverted(call, mined)
-        return transaction.hash
+    async def settle_and_wait(self, receipts: Sequence[Receipt]) -> TransactionOutcome:
+        """Settle receipts that somebody holds, and return what the chain did with them."""
+        outgoing = await self._submit_settle(receipts, ())
+        assert outgoing is not None, "without jobs nothing is bound"
+        return self._outcome(await self._sender.wait_until_final(outgoing))
 
-    async def _wait_until_mined(self, transaction_hash: Digest, action: str) -> MinedTransaction:
-        deadline = time.monotonic() + MINED_S_MAX
-        while time.monotonic() < deadline:
-            mined = await self._mined(transaction_hash)
-            if mined is not None:
-                head = await self.head()
-                if head.number - mined.block_number + 1 >= self._confirmations:
-                    return mined
-            await asyncio.sleep(_POLL_S)
-        raise ChainError(
-            f"{action} was sent but not mined within {MINED_S_MAX:g} s; "
-            f"look for transaction 0x{transaction_hash.hex()} before you repeat it"
-        )
+    async def take_step(self, step: RoadStep) -> Digest:
+        """Move a job on the road, and wait until that is final."""
+        return await self._do(road_call(self._contracts.road, step), describe(step))
 
-    async def _why_reverted(self, call: Call, mined: MinedTransaction) -> ChainError:
-        """Run a mined and reverted call again on its block to learn the contract's reason."""
-        request = {"from": self.address, "to": call.to, "data": "0x" + call.data.hex()}
-        try:
-            await self._rpc.read("eth_call", request, hex(mined.block_number))
-        except RpcRefusal as error:
-            return explained(error, call.action, self._contracts.errors)
-        return ChainError(f"{call.action} was mined but had no effect; try again")
+    async def cost_of_step(self, step: RoadStep) -> StepCost:
+        """Return what a step would burn now.
+
+        Raises:
+            ContractRefusal: it would be refused.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        call = road_call(self._contracts.road, step)
+        gas = await self._outbox.estimate(call, describe(step))
+        return StepCost(gas=gas, wei=gas * await self.gas_price())
+
+    async def start_step(self, job: Digest, step: RoadStep) -> bool:
+        """Keep and send a step; False where another one of this wallet is on its way for the job.
+
+        Raises:
+            ContractRefusal: it would be refused now; nothing is sent.
+            GasTooDear: gas costs more than the ceiling; nothing was signed.
+            ChainUnavailable: the endpoint does not answer; nothing was signed.
+        """
+        call = road_call(self._contracts.road, step)
+        sent = await self._outbox.submit(call, action=describe(step), kind=ROAD_STEP, jobs=(job,))
+        return sent is not None
+
+    async def pursue_steps(self) -> None:
+        """Do what the steps on their way need, to their end."""
+        for ended in await self._outbox.pursue():
+            if ended.state is not TransactionState.SUCCEEDED:
+                logger.info(
+                    "%s %s was %s; somebody else was first, or it is done anew",
+                    ended.outgoing.kind, to_hex(ended.outgoing.id), ended.state.value,
+                )  # fmt: skip
+            await self._store.end_transaction(ended.outgoing, ended.state)
+
+    async def _do(self, call: Call, action: str) -> Digest:
+        return (await self._sender.do(call, action)).hash
 
     async def _check_tokens(self, amount_microusd: int) -> None:
         held = await self.token_balance(self.address)
@@ -174,9 +205,9 @@ class WalletChain(SettlementWallet):
         """
         token, vault = self._contracts.token, self._contracts.vault
         try:
-            (separator,) = await token.read("DOMAIN_SEPARATOR")
-            (nonce,) = await token.read("nonces", self.address)
-            (name,) = await token.read("name")
+            separator = await token.domain_separator()
+            nonce = await token.nonces(self.address)
+            name = await token.name()
         except ChainError as error:
             if isinstance(error, ChainUnavailable):
                 raise

@@ -95,6 +95,13 @@ ENTRIES: Final = (
         is_group=True,
     ),
     Entry(
+        name="contracts",
+        module="assay_node.cli.contracts",
+        help="Deploy a market and verify one.",
+        panel=_OPERATORS,
+        is_group=True,
+    ),
+    Entry(
         name="dev",
         module="assay_node.cli.dev",
         help="Run a whole market on this machine.",

@@ -123,6 +123,7 @@ async def make_deposit(
     confirm("Go on?", yes=confirmed)
     key = unlock()
     async with open_chain(market, key) as chain:
+        await _finish_earlier(chain)
         transactions = []
         if not wanted.from_free:
             with spinner("Depositing"):
@@ -153,6 +154,7 @@ async def make_withdrawal(
     transactions: list[Digest] = []
     amount = 0
     async with open_chain(market, key) as chain:
+        await _finish_earlier(chain)
         if scheduler is not None:
             transactions += await _release_budget(chain, scheduler, confirmed=confirmed)
         if wanted.everything or wanted.amount_microusd is not None:
@@ -169,6 +171,18 @@ async def make_withdrawal(
         amount_microusd=amount,
         transactions=tuple(transactions),
     )
+
+
+async def _finish_earlier(chain: WalletChain) -> None:
+    """Stop where an earlier command was cut short: repeating it blindly would move money twice."""
+    with spinner("Looking for what an earlier command sent"):
+        earlier = await chain.finish_earlier()
+    if earlier:
+        raise LocalError(
+            f"an earlier command was cut short before it saw the end of: {', '.join(earlier)}. "
+            "Nothing new was sent: look at `assay wallet balance`, then repeat this if it is "
+            "still wanted"
+        )
 
 
 async def _fund(chain: WalletChain, scheduler: Address, wanted: Deposit) -> Digest:

@@ -64,6 +64,9 @@ class AnvilSettings:
     state_interval_s: int = 5
     """How much a chain that is killed outright may lose; a clean stop loses nothing."""
     binary: Path | None = None
+    genesis_time: int | None = None
+    """Unix seconds of the first block; now if none. With it and blocks mined on request, the same
+    transactions give the same block hashes in every run."""
 
 
 class AnvilProcess:
@@ -169,6 +172,8 @@ class AnvilProcess:
             *("--cache-path", str(swap), "--max-persisted-states", str(STATES_ON_DISK_MAX)),
             "--enable-tx-gas-limit",  # EIP-7825, which Anvil leaves out unless asked
         ]
+        if settings.genesis_time is not None:
+            arguments += ["--timestamp", str(settings.genesis_time)]
         if settings.state is not None:
             interval = str(settings.state_interval_s)
             arguments += ["--state", str(settings.state), "--state-interval", interval]

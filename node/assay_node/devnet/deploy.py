@@ -1,60 +1,44 @@
 """Putting the contracts on a local chain with the real deploy script, and giving test money."""
 
-import asyncio
-import fcntl
-import os
-import tempfile
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import IO, Final
+from dataclasses import replace
+from typing import Final
 
-from assay_node.chain.contracts import Contracts, to_int
-from assay_node.chain.deployment import Deployment, load
+from assay_node.chain.client import SENDING, ChainSettings, open_chain
+from assay_node.chain.deployment import Deployment
+from assay_node.chain.hex_values import to_int
 from assay_node.chain.rpc import JsonRpc, RpcRefusal, open_rpc
-from assay_node.chain.transactions import TransactionSigner
+from assay_node.deploying.config import load
+from assay_node.deploying.deploy import deploy as deploy_market
 from assay_node.devnet.anvil import contracts_folder
 from assay_node.keys import create_key
-from assay_node.protocol.errors import ChainError, LocalError
-from assay_node.protocol.ids import Address, Digest
-
-DEPLOYER: Final = Address("0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266")
-"""Anvil's first funded account. Anvil signs for it itself; it does nothing else."""
+from assay_node.protocol.errors import ChainError
+from assay_node.protocol.ids import Address
 
 WEI_PER_ETH: Final = 10**18
 
-DEPLOY_S_MAX: Final = 300.0
-"""The first run compiles the contracts with solc in WebAssembly: a minute on a slow machine."""
-
-MINED_S_MAX: Final = 30.0
-
-_OUTPUT_CHARACTERS_MAX: Final = 2_000
-_POLL_S: Final = 0.05
 _RPC_S_MAX: Final = 10.0
 
 
 async def deploy(rpc_url: str, *, treasury: Address | None = None) -> Deployment:
-    """Deploy a market to a local Anvil by running `contracts/script/Deploy.s.sol`.
+    """Deploy a market to a local Anvil, as `contracts/deployments/local.toml` says.
+
+    It goes the way of any other deployment; only its wallet is new and thrown away.
 
     Raises:
         LocalError: this is not a checkout with its tools, or the script failed (with its output).
+        ChainError: this is not an Anvil.
     """
-    forge = contracts_folder() / "forge"
-    if not forge.is_file():
-        raise LocalError(
-            f"{forge} is missing: contracts are deployed from a checkout of the repository"
-        )
-    build = contracts_folder() / "cache" / "devnet"
-    with tempfile.TemporaryDirectory(prefix="assay-deploy-") as folder:
-        out = Path(folder, "deployment.json")
-        async with _alone_in(build):
-            await _run(
-                str(forge), "script", "script/Deploy.s.sol", "--rpc-url", rpc_url, "--broadcast",
-                "--unlocked", "--sender", DEPLOYER, "--non-interactive",
-                environment=_environment(build, Path(folder), out, treasury),
-            )  # fmt: skip
-        return load(out)
+    config = load(contracts_folder() / "deployments" / "local.toml")
+    deployer = create_key()
+    async with open_rpc(rpc_url, timeout_s=_RPC_S_MAX) as rpc:
+        await _add_coin(rpc, deployer.address, WEI_PER_ETH)
+    return await deploy_market(
+        config if treasury is None else replace(config, treasury=treasury),
+        deployer,
+        rpc_url=rpc_url,
+        sending=SENDING,
+        journals=None,
+    )
 
 
 async def faucet(
@@ -73,53 +57,9 @@ async def faucet(
     async with open_rpc(rpc_url, timeout_s=_RPC_S_MAX) as rpc:
         await _add_coin(rpc, to, int(eth * WEI_PER_ETH))
         await _add_coin(rpc, minter.address, WEI_PER_ETH)
-        contracts = Contracts(rpc, deployment)
-        transactions = TransactionSigner(
-            rpc, chain_id=deployment.chain_id, signer=minter, errors=contracts.errors
-        )
-        mint = contracts.token.call("mint", to, microusd, action="minting test tokens")
-        transaction = await transactions.prepare(mint)
-        await transactions.send(transaction)
-        await _wait_until_mined(rpc, transaction.hash)
-
-
-def _environment(build: Path, scratch: Path, out: Path, treasury: Address | None) -> dict[str, str]:
-    environment = {
-        **os.environ,
-        "ASSAY_DEPLOYMENT_OUT": str(out),
-        # Apart from the developer's own builds: coverage or a failed build leaves artifacts there
-        # that cannot be deployed ("No contract bytecode").
-        "FOUNDRY_OUT": str(build / "out"),
-        "FOUNDRY_CACHE_PATH": str(build / "files"),
-        "FOUNDRY_BROADCAST": str(scratch / "broadcast"),
-    }
-    environment.pop("ASSAY_TOKEN", None)  # a local chain has no token but its own
-    environment.pop("ASSAY_TREASURY", None)
-    return environment if treasury is None else {**environment, "ASSAY_TREASURY": treasury}
-
-
-@asynccontextmanager
-async def _alone_in(folder: Path) -> AsyncIterator[None]:
-    """Keep other processes from compiling into `folder` meanwhile; the lock dies with us."""
-    lock = await asyncio.to_thread(_open_lock, folder)
-    with lock:
-        async with asyncio.timeout(DEPLOY_S_MAX):
-            while not _locked(lock):  # noqa: ASYNC110  # another process holds it
-                await asyncio.sleep(_POLL_S)
-        yield
-
-
-def _open_lock(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return (folder / "lock").open("w")
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    settings = ChainSettings(rpc_url=rpc_url, deployment=deployment)
+    async with open_chain(settings, minter) as wallet:
+        await wallet.mint_test_tokens(to, microusd)
 
 
 async def _add_coin(rpc: JsonRpc, to: Address, wei: int) -> None:
@@ -128,37 +68,3 @@ async def _add_coin(rpc: JsonRpc, to: Address, wei: int) -> None:
         await rpc.call("anvil_setBalance", to, hex(balance + wei))
     except RpcRefusal as error:
         raise ChainError(f"only a local Anvil has a faucet: {error.message}") from None
-
-
-async def _wait_until_mined(rpc: JsonRpc, transaction: Digest) -> None:
-    deadline = time.monotonic() + MINED_S_MAX
-    while time.monotonic() < deadline:
-        receipt = await rpc.read("eth_getTransactionReceipt", "0x" + transaction.hex())
-        if receipt is not None:
-            if to_int(receipt["status"]) != 1:
-                raise ChainError("the faucet's transaction was reverted")
-            return
-        await asyncio.sleep(_POLL_S)
-    raise ChainError(f"the faucet's transaction was not mined within {MINED_S_MAX:g} s")
-
-
-async def _run(*command: str, environment: dict[str, str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(DEPLOY_S_MAX):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise LocalError(f"deploying took more than {DEPLOY_S_MAX:g} s and was stopped") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        said = output.decode(errors="replace")[-_OUTPUT_CHARACTERS_MAX:].strip()
-        raise LocalError(f"the deploy script failed with status {process.returncode}:\n{said}")

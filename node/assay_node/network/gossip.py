@@ -88,7 +88,22 @@ class ContainedPubsub(Pubsub):
         stream = self.peers.get(peer_id)
         if stream is not None and not stream.muxed_conn.alive:  # type: ignore[attr-defined]
             self._handle_dead_peer(peer_id)
+        told = set(self.topic_ids)
         await super()._handle_new_peer(peer_id)
+        self._tell_what_changed(peer_id, told)
+
+    def _tell_what_changed(self, peer_id: ID, told: set[str]) -> None:
+        """Announce what was subscribed or left while the peer was greeted.
+
+        The original writes the list of topics, waits, and only then counts the peer among those
+        that hear of changes: it would never learn of one that falls into the wait.
+        """
+        queue = self.peer_queues.get(peer_id)
+        if queue is None:
+            return
+        for topic in told ^ set(self.topic_ids):
+            packet, announcement = self._build_announce_rpc(topic, topic in self.topic_ids)
+            self._enqueue_or_retry_announce(peer_id, queue, packet, announcement)
 
 
 def _acceptable(message: rpc_pb2.Message) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from assay_node.ports.transactions import OutgoingTransaction, TransactionState
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.receipt import Receipt
 
@@ -70,19 +71,15 @@ class SkippedReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedTransaction:
-    """A signed transaction, kept before it is sent so that a crash cannot send two."""
-
-    hash: Digest
-    raw: bytes
-    nonce: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionOutcome:
-    """A mined transaction of `settle`, and what it did with each receipt."""
+    """A transaction that is final, and what it did with each receipt, if it carried any.
 
-    succeeded: bool
+    It did nothing where `state` is not "succeeded": what it was for has to be asked for anew. An
+    order's own nonce makes paying twice impossible.
+    """
+
+    outgoing: OutgoingTransaction
+    state: TransactionState
     block_number: int
     gas_used: int
     settlements: tuple[Settlement, ...]
@@ -144,20 +141,18 @@ class SettlementChain(ChainReader, Protocol):
         """Return how many of the first receipts fit one transaction."""
         ...
 
-    async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
-        """Sign `Market.settle(receipts)` without sending it."""
+    async def settle(self, receipts: Sequence[Receipt], jobs: Sequence[Digest]) -> bool:
+        """Keep and send `Market.settle(receipts)` for jobs; False if one is bound already."""
         ...
 
-    async def prepare_keep_seed(
-        self, hardware_class: Digest, seed_block: int
-    ) -> PreparedTransaction:
-        """Sign `Providers.keepSeed` without sending it."""
+    async def keep_seed(self, hardware_class: Digest, seed_block: int) -> None:
+        """Keep and send `Providers.keepSeed`."""
         ...
 
-    async def send(self, transaction: PreparedTransaction) -> None:
-        """Broadcast; sending the same transaction again is harmless."""
+    async def pursue(self) -> Sequence[TransactionOutcome]:
+        """Do what open transactions need; return those that are final until they are ended."""
         ...
 
-    async def outcome(self, transaction_hash: Digest) -> TransactionOutcome | None:
-        """Return the outcome once mined with enough confirmations, None until then."""
+    async def gas_price(self) -> int:
+        """Return what gas costs in the next block, in wei."""
         ...

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from assay_node.ports.chain import Settlement
+from assay_node.ports.transactions import (
+    OutgoingTransaction,
+    TransactionState,
+    TransactionStore,
+)
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
@@ -133,19 +138,7 @@ class JobChange:
     events: Sequence[NewEvent] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransactionRecord:
-    """A chain transaction that must happen, kept from before it is first sent."""
-
-    hash: Digest
-    kind: str
-    raw: bytes
-    nonce: int
-    jobs: tuple[Digest, ...]
-    created_at: float
-
-
-class SchedulerStore(Protocol):
+class SchedulerStore(TransactionStore, Protocol):
     """Jobs, leases, history and outgoing transactions of one scheduler."""
 
     async def admit(
@@ -206,23 +199,16 @@ class SchedulerStore(Protocol):
         """Return all offers with the time each was heard."""
         ...
 
-    async def save_transaction(self, record: TransactionRecord) -> bool:
-        """Keep a signed transaction and bind its jobs to it; False if a job is bound already."""
-        ...
-
-    async def open_transactions(self) -> Sequence[TransactionRecord]:
-        """Return transactions whose outcome is not applied yet, oldest first."""
-        ...
-
     async def finish_transaction(
         self,
-        record: TransactionRecord,
+        outgoing: OutgoingTransaction,
+        state: TransactionState,
         *,
         settlements: Sequence[Settlement],
         failures: Mapping[Digest, str],
         now: float,
     ) -> None:
-        """Apply a mined transaction: settled jobs, failed jobs with reasons; the rest unbound."""
+        """Apply a final transaction: settled jobs, failed jobs with reasons; the rest unbound."""
         ...
 
     async def counts(self) -> Mapping[JobState, int]:

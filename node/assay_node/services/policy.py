@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from assay_node.services.lifecycle import Timing
+from assay_node.services.settlement_timing import SettlementTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +17,7 @@ class Policy:
     expiry_s_max: int
     heartbeat_s: int
     fetch_timeout_s: float
-    settle_wait_s: float
-    settle_batch_max: int
+    settlement: SettlementTerms
     resend_s: float
     keep_seed_after_blocks: int
     poll_interval_s: float

@@ -1,8 +1,8 @@
-"""Settling receipts in batches: prepared, stored, sent, and followed until they are mined.
+"""Settling receipts in batches, and following their transactions until they are final.
 
-A transaction is signed and stored before it is sent, and sent again until its outcome is known, so
-a crash at any point neither loses a payment nor makes it twice: on chain, the order's nonce counts
-once.
+The chain keeps a transaction before it sends it and pursues it until it is final; its end and what
+follows from it for jobs are written together. So a crash at any point neither loses a payment nor
+makes it twice: on chain, the order's nonce counts once.
 """
 
 import asyncio
@@ -14,11 +14,10 @@ from typing import Final
 from assay_node.ports import (
     Clock,
     JobRecord,
-    PreparedTransaction,
     SchedulerStore,
     SettlementChain,
     TransactionOutcome,
-    TransactionRecord,
+    TransactionState,
 )
 from assay_node.protocol.errors import ChainError, ChainUnavailable
 from assay_node.protocol.ids import Digest, to_hex
@@ -26,12 +25,11 @@ from assay_node.protocol.lease import JobState
 from assay_node.protocol.receipt import Receipt
 from assay_node.services.lifecycle import active_leases
 from assay_node.services.policy import Policy
+from assay_node.services.settlement_timing import WaitingReceipt, settle_in_s
 from assay_node.services.verification import replica
 
 logger = logging.getLogger(__name__)
 
-SETTLE: Final = "settle"
-KEEP_SEED: Final = "keep_seed"
 IDLE_S: Final = 1.0
 """How often a scheduler with nothing to settle looks again, should a wake-up be lost."""
 
@@ -48,7 +46,6 @@ class Settlement:
     """Draws a job anew where its seed block was replaced; True when it did."""
     on_settled: Callable[[Sequence[JobRecord]], None]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _sent_at: dict[Digest, float] = field(default_factory=dict)
 
     def wake(self) -> None:
         """A receipt is complete."""
@@ -74,81 +71,51 @@ class Settlement:
         """Have the chain remember the job's seed for longer than its own history."""
         order = job.order
         try:
-            prepared = await self.chain.prepare_keep_seed(order.hardware_class, order.seed_block)
+            await self.chain.keep_seed(order.hardware_class, order.seed_block)
         except ChainUnavailable:
             raise
         except ChainError as error:
             logger.warning("cannot keep the seed of %s: %s", to_hex(job.job), error)
-            return
-        await self._keep(prepared, KEEP_SEED, ())
 
     async def _step(self) -> float:
         """Do what is due; return after how many seconds to look again."""
-        transactions = await self.store.open_transactions()
-        for record in transactions:
-            await self._follow(record)
+        in_flight = bool(await self.store.open_transactions())
+        if in_flight:
+            for outcome in await self.chain.pursue():
+                await self._apply(outcome)
         waiting = [
             job
             for job in await self.store.unfinished_jobs()
             if job.state is JobState.SETTLING and job.transaction is None
         ]
         if not waiting:
-            return self.policy.poll_interval_s if transactions else IDLE_S
-        ripe_at = min(job.updated_at for job in waiting) + self.policy.settle_wait_s
-        left = ripe_at - self.clock.now()
-        if left > 0 and len(waiting) < self.policy.settle_batch_max:
-            return min(left, self.policy.poll_interval_s)
-        await self._send_batch(waiting[: self.policy.settle_batch_max])
+            return self.policy.poll_interval_s if in_flight else IDLE_S
+        left = settle_in_s(
+            [WaitingReceipt(ready_at=job.updated_at, expiry=job.order.expiry) for job in waiting],
+            now=self.clock.now(),
+            gas_price=await self.chain.gas_price(),
+            terms=self.policy.settlement,
+        )
+        if left > 0:
+            return min(left, self.policy.poll_interval_s if in_flight else IDLE_S)
+        # Those whose orders expire first: they cannot wait for the next batch.
+        by_expiry = sorted(waiting, key=lambda job: (job.order.expiry, job.job))
+        await self._settle(by_expiry[: self.policy.settlement.batch_max])
         return self.policy.poll_interval_s
 
-    async def _send_batch(self, jobs: Sequence[JobRecord]) -> None:
+    async def _settle(self, jobs: Sequence[JobRecord]) -> None:
         receipts = [receipt_of(job) for job in jobs]
         fitting = self.chain.receipts_fitting(receipts)
-        prepared = await self.chain.prepare_settle(receipts[:fitting])
-        record = await self._keep(prepared, SETTLE, tuple(job.job for job in jobs[:fitting]))
-        if record is not None:
-            await self._send(record)
+        await self.chain.settle(receipts[:fitting], [job.job for job in jobs[:fitting]])
 
-    async def _keep(
-        self, prepared: PreparedTransaction, kind: str, jobs: tuple[Digest, ...]
-    ) -> TransactionRecord | None:
-        record = TransactionRecord(
-            hash=prepared.hash,
-            kind=kind,
-            raw=prepared.raw,
-            nonce=prepared.nonce,
-            jobs=jobs,
-            created_at=self.clock.now(),
-        )
-        return record if await self.store.save_transaction(record) else None
-
-    async def _send(self, record: TransactionRecord) -> None:
-        prepared = PreparedTransaction(hash=record.hash, raw=record.raw, nonce=record.nonce)
-        self._sent_at[record.hash] = self.clock.now()
-        try:
-            await self.chain.send(prepared)
-        except ChainUnavailable:
-            raise
-        except ChainError as error:
-            logger.warning("transaction %s was not taken: %s", to_hex(record.hash), error)
-
-    async def _follow(self, record: TransactionRecord) -> None:
-        outcome = await self.chain.outcome(record.hash)
-        if outcome is None:
-            last = self._sent_at.get(record.hash)
-            if last is None or self.clock.now() - last > self.policy.resend_s:
-                await self._send(record)
-            return
-        self._sent_at.pop(record.hash, None)
-        await self._apply(record, outcome)
-
-    async def _apply(self, record: TransactionRecord, outcome: TransactionOutcome) -> None:
-        mine = set(record.jobs)
+    async def _apply(self, outcome: TransactionOutcome) -> None:
+        outgoing = outcome.outgoing
+        mine = set(outgoing.jobs)
         settlements = [s for s in outcome.settlements if s.job_id in mine]
         failures: dict[Digest, str] = {}
         for skipped in outcome.skipped:
             job = await self.store.job(skipped.job_id)
-            if job is None or job.transaction != record.hash:
+            if job is None or job.transaction != outgoing.id:
                 continue
             # the receipt may have been settled before, by this scheduler or anybody who held it
             earlier = await self.chain.settlement_of(job.job, from_block=job.order.seed_block)
@@ -157,11 +124,18 @@ class Settlement:
             elif not await self.redraw(job):
                 failures[job.job] = f"the contract refused the receipt: {skipped.reason}"
         await self.store.finish_transaction(
-            record, settlements=settlements, failures=failures, now=self.clock.now()
+            outgoing,
+            outcome.state,
+            settlements=settlements,
+            failures=failures,
+            now=self.clock.now(),
         )
-        if not outcome.succeeded:
-            logger.warning("transaction %s failed; settling anew", to_hex(record.hash))
-        ended = [job for job in [await self.store.job(j) for j in record.jobs] if job is not None]
+        if outcome.state is not TransactionState.SUCCEEDED:
+            logger.warning(
+                "transaction %s (%s) was %s; what it was for is done anew",
+                to_hex(outgoing.id), outgoing.kind, outcome.state.value,
+            )  # fmt: skip
+        ended = [job for job in [await self.store.job(j) for j in outgoing.jobs] if job is not None]
         self.on_settled(ended)
 
 

@@ -131,4 +131,5 @@ Bytes = Annotated[
 Microusd = Annotated[int, Field(ge=0, le=10**15)]
 Seconds = Annotated[int, Field(ge=1, le=365 * 86_400)]
 Interval = Annotated[float, Field(gt=0, le=86_400)]
+Gwei = Annotated[float, Field(ge=0, le=100_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]

@@ -14,6 +14,7 @@ from assay_node.settings.kinds import (
     Bytes,
     DatabaseUrl,
     FullPath,
+    Gwei,
     Interval,
     Microusd,
     Multiaddrs,
@@ -38,7 +39,8 @@ class ChainSettings(_Section):
     )
     deployment: FullPath = Field(
         default_factory=lambda: assay_home() / "deployment.json",
-        description="File that names the chain and the contracts, written by the deploy script.",
+        description="File that names the chain and the contracts, "
+        "written by `assay contracts deploy`.",
     )
     confirmations: int = Field(
         default=1,
@@ -51,6 +53,21 @@ class ChainSettings(_Section):
     )
     rpc_timeout_s: Interval = Field(
         default=10.0, description="Seconds to wait for one answer of the endpoint."
+    )
+    gas_price_max_gwei: Gwei = Field(
+        default=200.0,
+        description="The most this wallet ever offers for gas, replacements included; while gas "
+        "costs more, nothing new is signed. Ethereum has been above it for minutes only.",
+    )
+    resend_s: Interval = Field(
+        default=2.0,
+        description="Seconds after which an unmined transaction is sent again: nodes forget.",
+    )
+    replace_s: Interval = Field(
+        default=30.0,
+        description="Seconds after which a transaction that blocks pass over is replaced by the "
+        "same one with an eighth more for gas; two or three blocks of Ethereum, time enough for "
+        "a fair offer to be taken.",
     )
 
 
@@ -160,8 +177,27 @@ class SchedulerSettings(_Section):
         le=3600,
         description="How long a receipt waits for others to share its transaction.",
     )
-    resend_s: Interval = Field(
-        default=2.0, description="Seconds after which an unmined transaction is sent again."
+    settle_gas_cheap_gwei: Gwei = Field(
+        default=1.0,
+        description="While gas costs no more than this, receipts do not wait at all: it will "
+        "hardly get cheaper.",
+    )
+    settle_gas_dear_gwei: Gwei = Field(
+        default=50.0,
+        description="While gas costs more than this, receipts wait for a better price, even a "
+        "full batch: a batch of 50 costs twice as much at twice the price.",
+    )
+    settle_wait_dear_s: float = Field(
+        default=3600.0,
+        ge=0,
+        le=43_200,
+        description="The longest that a receipt waits for cheaper gas: most spikes are over "
+        "within the hour, and providers wait for their pay.",
+    )
+    settle_urgent_s: Seconds = Field(
+        default=1800,
+        description="From so many seconds before an order's expiry on, its receipt is settled "
+        "whatever gas costs: time for dozens of dearer replacements to be tried.",
     )
     keep_seed_after_blocks: int = Field(
         default=8000,

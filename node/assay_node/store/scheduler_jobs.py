@@ -11,11 +11,12 @@ from assay_node.ports import (
     JobRecord,
     LeaseRecord,
     NewEvent,
+    OutgoingTransaction,
     Settlement,
-    TransactionRecord,
+    TransactionState,
 )
 from assay_node.protocol import codec, job_spec
-from assay_node.protocol.ids import Address, Digest, digest_from_hex, to_hex
+from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import (
     JOB_ENDS,
@@ -26,7 +27,7 @@ from assay_node.protocol.lease import (
 from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder
-from assay_node.store.database import Database
+from assay_node.store.outgoing_transactions import OutgoingTransactions, end, unbind
 from assay_node.store.scheduler_changes import (
     Stale,
     change_job,
@@ -44,7 +45,6 @@ from assay_node.store.scheduler_schema import (
     jobs,
     leases,
     offers,
-    transactions,
 )
 from assay_node.store.undisturbed import undisturbed
 
@@ -52,11 +52,8 @@ _ENDED = sorted(state.value for state in JOB_ENDS)
 _RUNS = sorted(state.value for state in LEASE_RUNS)
 
 
-class SchedulerJobs:
+class SchedulerJobs(OutgoingTransactions):
     """Implements `assay_node.ports.SchedulerStore` on SQLite or PostgreSQL."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     @undisturbed
     async def admit(
@@ -224,78 +221,18 @@ class SchedulerJobs:
             ]
 
     @undisturbed
-    async def save_transaction(self, record: TransactionRecord) -> bool:
-        """Keep a signed transaction and bind its jobs to it; False if a job is bound already."""
-        names = [to_hex(job) for job in record.jobs]
-        try:
-            async with self._database.write() as connection:
-                await connection.execute(
-                    insert(transactions).values(
-                        hash=to_hex(record.hash),
-                        kind=record.kind,
-                        raw=record.raw,
-                        nonce=record.nonce,
-                        jobs=names,
-                        created_at=record.created_at,
-                        finished=False,
-                    )
-                )
-                bound = await connection.execute(
-                    update(jobs)
-                    .where(
-                        jobs.c.job.in_(names),
-                        jobs.c.tx.is_(None),
-                        jobs.c.state == JobState.SETTLING,
-                    )
-                    .values(tx=to_hex(record.hash), generation=jobs.c.generation + 1)
-                )
-                if bound.rowcount != len(names):
-                    raise Stale
-        except Stale:
-            return False
-        return True
-
-    @undisturbed
-    async def open_transactions(self) -> Sequence[TransactionRecord]:
-        """Return transactions whose outcome is not applied yet, oldest first."""
-        query = (
-            select(transactions)
-            .where(transactions.c.finished.is_(False))
-            .order_by(transactions.c.nonce)
-        )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-        return [
-            TransactionRecord(
-                hash=digest_from_hex(row["hash"]),
-                kind=row["kind"],
-                raw=row["raw"],
-                nonce=row["nonce"],
-                jobs=tuple(digest_from_hex(name) for name in row["jobs"]),
-                created_at=row["created_at"],
-            )
-            for row in rows
-        ]
-
-    @undisturbed
     async def finish_transaction(
         self,
-        record: TransactionRecord,
+        outgoing: OutgoingTransaction,
+        state: TransactionState,
         *,
         settlements: Sequence[Settlement],
         failures: Mapping[Digest, str],
         now: float,
     ) -> None:
-        """Apply a mined transaction: settled jobs, failed jobs with reasons; the rest unbound."""
+        """Apply a final transaction: settled jobs, failed jobs with reasons; the rest unbound."""
         async with self._database.write() as connection:
-            done = await connection.execute(
-                update(transactions)
-                .where(
-                    transactions.c.hash == to_hex(record.hash), transactions.c.finished.is_(False)
-                )
-                .values(finished=True)
-            )
-            if not done.rowcount:
+            if not await end(connection, outgoing, state):
                 return
             for settlement in settlements:
                 await settle_job(connection, settlement, now)
@@ -303,12 +240,7 @@ class SchedulerJobs:
                 await end_job(connection, job, JobEvent.FAILED, {"reason": reason}, now)
                 event = NewEvent(kind="failed", text=reason, data={})
                 await write_events(connection, job, (event,), now)
-            # whatever this transaction was to settle and did not may go into another one
-            await connection.execute(
-                update(jobs)
-                .where(jobs.c.tx == to_hex(record.hash), jobs.c.state == JobState.SETTLING)
-                .values(tx=None, generation=jobs.c.generation + 1)
-            )
+            await unbind(connection, outgoing)
 
     @undisturbed
     async def counts(self) -> Mapping[JobState, int]:

@@ -102,12 +102,27 @@ offers: Final = Table(
 transactions: Final = Table(
     "transactions",
     metadata,
-    Column("hash", HEX, primary_key=True),
-    Column("kind", String(16), nullable=False),
-    Column("raw", LargeBinary, nullable=False),
-    Column("nonce", Integer, nullable=False),
+    Column("id", HEX, primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("sender", ADDRESS, nullable=False),
+    Column("nonce", BigInteger, nullable=False),
+    Column("kind", String(64), nullable=False),
     Column("jobs", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("mined_hash", HEX),
+    Column("block_number", BigInteger),
+    Column("block_hash", HEX),
     Column("created_at", Float, nullable=False),
-    Column("finished", Boolean, nullable=False),
-    Index("transactions_open", "finished", "created_at"),
+    Index("transactions_by_state", "state", "nonce"),
+    Index("transactions_by_nonce", "chain_id", "sender", "nonce"),
+)
+
+signed_transactions: Final = Table(
+    "signed_transactions",
+    metadata,
+    Column("hash", HEX, primary_key=True),
+    Column("id", HEX, ForeignKey("transactions.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Index("signed_transactions_by_id", "id", "number", unique=True),
 )

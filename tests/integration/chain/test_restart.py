@@ -15,9 +15,10 @@ from assay_node.chain.deployment import Deployment
 from assay_node.devnet.anvil import AnvilProcess, AnvilSettings, find_anvil
 from assay_node.devnet.deploy import deploy, faucet
 from assay_node.keys import LocalKey, create_key
+from assay_node.ports import TransactionState
 from assay_node.protocol.errors import ChainUnavailable, LocalError
 from assay_node.protocol.ids import Address
-from tests.fixtures.chain import a_class, anvil_settings, until
+from tests.fixtures.chain import a_class, anvil_settings, quick, until
 
 USD = 1_000_000
 SCHEDULER = Address("0x" + "88" * 20)
@@ -82,19 +83,16 @@ async def test_calls_under_way_when_the_chain_goes_end_as_unavailable(tmp_path: 
 async def test_a_transaction_that_the_chain_forgot_is_sent_again(tmp_path: Path) -> None:
     async with AnvilProcess(anvil_settings(state=tmp_path / "state.json")) as anvil:
         deployment, key = await a_funded_chain(anvil)
-        settings = ChainSettings(rpc_url=anvil.url, deployment=deployment)
+        settings = quick(ChainSettings(rpc_url=anvil.url, deployment=deployment))
         async with open_chain(settings, key) as wallet:
             head = await wallet.head()
-            transaction = await wallet.prepare_keep_seed(a_class(), head.number - 1)
             await wallet._rpc.call("evm_setIntervalMining", 0)  # nothing is mined from here on
-            await wallet.send(transaction)
-            assert await wallet.outcome(transaction.hash) is None
+            await wallet.keep_seed(a_class(), head.number - 1)
+            assert await wallet.pursue() == []
             await anvil.stop()
             await anvil.start()
-            assert await wallet.outcome(transaction.hash) is None
-            await wallet.send(transaction)
-            outcome = await until(lambda: wallet.outcome(transaction.hash))
-            assert outcome.succeeded
+            (outcome,) = await until(wallet.pursue)
+            assert outcome.state is TransactionState.SUCCEEDED
 
 
 async def test_a_killed_chain_comes_back_with_its_last_dump(tmp_path: Path) -> None:

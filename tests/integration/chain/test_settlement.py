@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from assay_node.chain.abi_orders import abi_receipt
+from assay_node.chain.outbox import GAS_MAX
 from assay_node.chain.settlement import (
     GAS_PER_RECEIPT,
     GAS_PER_REPLICA,
@@ -14,10 +16,9 @@ from assay_node.chain.settlement import (
     REPLICA_BYTES,
     receipts_fitting,
 )
-from assay_node.chain.transactions import GAS_MAX
 from assay_node.chain.wallet import WalletChain
 from assay_node.keys import LocalKey
-from assay_node.ports.chain import PreparedTransaction, TransactionOutcome
+from assay_node.ports import TransactionOutcome, TransactionState
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.order import job_id
@@ -57,9 +58,7 @@ class Market:
         )  # fmt: skip
 
     async def settle(self, *receipts: Receipt) -> TransactionOutcome:
-        transaction = await self.wallet.prepare_settle(receipts)
-        await self.wallet.send(transaction)
-        return await wait_for_outcome(self.wallet, transaction)
+        return await self.wallet.settle_and_wait(receipts)
 
     async def books(self) -> dict[str, int]:
         """Free money and stake of everybody, and the requester's budget."""
@@ -78,14 +77,7 @@ class Market:
 
 @pytest.fixture
 async def market(chain: ChainLab) -> Market:
-    return await _market_of_strangers(chain, 3)
-
-
-async def wait_for_outcome(
-    wallet: WalletChain, transaction: PreparedTransaction
-) -> TransactionOutcome:
-    outcome: TransactionOutcome = await until(lambda: wallet.outcome(transaction.hash))
-    return outcome
+    return await market_of_strangers(chain, 3)
 
 
 def verdict(receipt: Receipt) -> Tally:
@@ -133,15 +125,15 @@ async def test_every_digest_is_the_same_in_python_and_in_solidity(market: Market
     order, domain = receipt.signed_order.order, market.wallet.domain
     contract = market.wallet._contracts.market
     job = job_id(order, domain)
-    assert (await contract.read("domainSeparator"))[0] == domain.separator
-    assert (await contract.read("jobId", order.abi_values()))[0] == job
+    assert await contract.domain_separator() == domain.separator
+    assert await contract.job_id(abi_receipt(receipt).order) == job
     tag, salt, commits = Digest(b"\x01" * 32), Digest(b"\x02" * 32), Digest(b"\x03" * 32)
     operator = market.operators[0].address
     reveal = reveal_digest(domain, job=job, commits=commits, tag=tag, rate_microusd=7, seconds=9)
-    assert (await contract.read("revealDigest", job, commits, tag, 7, 9))[0] == reveal
+    assert await contract.reveal_digest(job, commits, tag, 7, 9) == reveal
     commit = commit_digest(domain, job=job, round_number=4, rate_microusd=5, commitment=tag)
-    assert (await contract.read("commitDigest", job, 4, 5, tag))[0] == commit
-    assert (await contract.read("commitment", job, operator, tag, 9, salt))[0] == commitment(
+    assert await contract.commit_digest(job, 4, 5, tag) == commit
+    assert await contract.commitment(job, operator, tag, 9, salt) == commitment(
         job, operator, tag, 9, salt
     )
 
@@ -152,8 +144,7 @@ async def test_draw_is_the_contracts_own_for_every_ticket(market: Market) -> Non
     providers = market.wallet._contracts.providers
     drawn = await market.wallet.draw(*arguments, max_ticket=20)
     single = [
-        (await providers.read("drawTicket", *arguments, ticket, block="pending"))[0]
-        for ticket in range(21)
+        await providers.draw_ticket(*arguments, ticket, block="pending") for ticket in range(21)
     ]
     assert list(drawn) == single
     assert set(drawn) == {operator.address for operator in market.operators}
@@ -165,7 +156,7 @@ async def test_agreement_pays_each_winner_its_rate_for_the_median_seconds(market
     receipt = await market.receipt([ANSWER] * 3, seconds=[30, 10, 20], rates=[100, 110, 120])
     outcome = await settle_and_check_books(market, receipt)
     (settlement,) = outcome.settlements
-    assert outcome.succeeded
+    assert outcome.state is TransactionState.SUCCEEDED
     assert outcome.skipped == ()
     assert settlement.agreed
     assert settlement.seconds == 20
@@ -234,20 +225,15 @@ async def test_a_budget_too_small_skips_and_costs_nothing(market: Market) -> Non
     before = await market.books()
     outcome = await market.settle(receipt)
     assert await market.books() == before
-    assert outcome.succeeded
+    assert outcome.state is TransactionState.SUCCEEDED
     assert outcome.settlements == ()
     assert outcome.skipped[0].reason.startswith("Market_BudgetTooSmall: ")
 
 
-async def test_sending_twice_and_settling_twice_pays_once(market: Market) -> None:
+async def test_settling_twice_pays_once(market: Market) -> None:
     receipt = await market.receipt([ANSWER] * 3)
     before = await market.books()
-    transaction = await market.wallet.prepare_settle([receipt])
-    for _ in range(3):
-        await market.wallet.send(transaction)  # while it waits in the pool
-    first = await wait_for_outcome(market.wallet, transaction)
-    await market.wallet.send(transaction)  # after it was mined
-    assert await market.wallet.outcome(transaction.hash) == first
+    first = await market.settle(receipt)
     again = await market.settle(receipt)
     after = await market.books()
     assert again.settlements == ()
@@ -258,17 +244,10 @@ async def test_sending_twice_and_settling_twice_pays_once(market: Market) -> Non
     assert mine == [first.settlements[0]]
 
 
-async def test_confirmations_hold_an_outcome_back(market: Market) -> None:
-    market.wallet._confirmations = 5
-    outcome = await market.settle(await market.receipt([ANSWER] * 3))
-    assert (await market.wallet.head()).number >= outcome.block_number + 4
-
-
 async def test_a_seed_is_kept_on_chain(market: Market) -> None:
-    transaction = await market.wallet.prepare_keep_seed(market.hardware_class, market.seed_block)
-    await market.wallet.send(transaction)
-    outcome = await wait_for_outcome(market.wallet, transaction)
-    assert outcome.succeeded
+    await market.wallet.keep_seed(market.hardware_class, market.seed_block)
+    (outcome,) = await until(market.wallet.pursue)
+    assert outcome.state is TransactionState.SUCCEEDED
     assert (outcome.settlements, outcome.skipped) == ((), ())
 
 
@@ -276,21 +255,19 @@ async def test_a_seed_is_kept_on_chain(market: Market) -> None:
 async def test_gas_and_bytes_stay_below_the_bounds_for_strangers(
     chain: ChainLab, replicas: int
 ) -> None:
-    market = await _market_of_strangers(chain, replicas)
+    market = await market_of_strangers(chain, replicas)
     for count in (1, 4):
         requesters = [await chain.requester(market.wallet) for _ in range(count)]
         receipts = [
             await market.receipt([ANSWER] * replicas, requester=requester, max_ticket=255)
             for requester in requesters
         ]
-        transaction = await market.wallet.prepare_settle(receipts)
-        await market.wallet.send(transaction)
-        outcome = await wait_for_outcome(market.wallet, transaction)
+        outcome = await market.settle(*receipts)
         assert len(outcome.settlements) == count
         per_receipt = GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
         assert outcome.gas_used < GAS_PER_TRANSACTION + count * per_receipt
         size = (count + 1) * RECEIPT_BYTES + count * replicas * REPLICA_BYTES
-        assert len(transaction.raw) <= size
+        assert len(outcome.outgoing.newest.raw) <= size
 
 
 async def test_a_full_batch_of_three_replicas_goes_through_one_transaction(
@@ -300,13 +277,13 @@ async def test_a_full_batch_of_three_replicas_goes_through_one_transaction(
     count = receipts_fitting(receipts)
     assert market.wallet.receipts_per_transaction_max < count < 70
     with pytest.raises(LocalError, match=f"{count} of them do"):
-        await market.wallet.prepare_settle(receipts)
+        await market.wallet.settle(receipts, ())
     outcome = await market.settle(*receipts[:count])
     assert len(outcome.settlements) == count
     assert outcome.gas_used < GAS_MAX
 
 
-async def _market_of_strangers(chain: ChainLab, operators: int) -> Market:
+async def market_of_strangers(chain: ChainLab, operators: int) -> Market:
     wallet, hardware_class = await chain.wallet(), a_class()
     return Market(
         chain=chain,

@@ -17,14 +17,16 @@ from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
-from assay_node.protocol.messages import SUBMIT, Submit
+from assay_node.protocol.messages import SUBMIT, CommitSet, Submit
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder, job_id
-from assay_node.protocol.typed_data import Domain
+from assay_node.protocol.receipt import commit_digest, commit_set, commit_set_digest
+from assay_node.protocol.typed_data import Domain, recover
 from assay_node.services.lifecycle import Timing
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.policy import Policy
 from assay_node.services.scheduler import Scheduler
+from assay_node.services.settlement_timing import SettlementTerms
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import operator
@@ -42,8 +44,9 @@ POLICY = Policy(
     expiry_s_max=7200,
     heartbeat_s=60,
     fetch_timeout_s=5,
-    settle_wait_s=0,
-    settle_batch_max=10,
+    settlement=SettlementTerms(
+        batch_max=10, wait_s=0, gas_cheap=0, gas_dear=10**12, wait_dear_s=0, urgent_s=60
+    ),
     resend_s=0.05,
     keep_seed_after_blocks=8000,
     poll_interval_s=0.01,
@@ -141,7 +144,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         }
         url = f"sqlite:///{tmp_path}/{database}.sqlite"
         opened = await enter(open_database(url, role="scheduler"))
-        store = SchedulerJobs(opened)
+        store = chain.store = SchedulerJobs(opened)
         scheduler = Scheduler(
             SchedulerParts(
                 signer=scheduler_wallet,
@@ -364,6 +367,39 @@ async def test_a_forged_commitment_is_refused_and_the_lease_waits(world):
     world.providers[0].forges = False
     await world.providers[0].commit(world.providers[0].leases[-1])
     assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_a_commitment_at_another_rate_is_refused(world):
+    world.providers[0].commit_rate += 1
+    job = await world.submit()
+    await world.commit_all(job)
+    (why,) = world.providers[0].commit_refusals
+    assert "another rate than the lease" in why
+    world.providers[0].commit_rate -= 1
+    await world.providers[0].commit(world.providers[0].leases[-1])
+    assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_the_commit_set_takes_a_job_to_the_chain(world):
+    job = await world.submit()
+    await world.commit_all(job)
+    assert (await world.ended(job)).state is JobState.SETTLED
+    (shown,) = {codec.encode(one) for p in world.providers for one in p.sets if one.job == job}
+    committed = codec.decode(CommitSet, shown)
+    domain = world.providers[0].domain
+    commits = commit_set([entry.commitment for entry in committed.entries])
+    digest = commit_set_digest(domain, job=job, round_number=0, commits=commits)
+    assert recover(digest, committed.signature) == (await world.store.job(job)).order.scheduler
+    signers = {p.operator: p.signer.address for p in world.providers}
+    for entry in committed.entries:
+        digest = commit_digest(
+            domain,
+            job=job,
+            round_number=0,
+            rate_microusd=entry.rate_microusd,
+            commitment=entry.commitment,
+        )
+        assert recover(digest, entry.signature) == signers[entry.operator]
 
 
 async def test_an_answer_cannot_be_changed_after_committing(world):

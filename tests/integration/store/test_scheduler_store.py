@@ -14,10 +14,13 @@ from assay_node.ports import (
     LeaseChange,
     NewEvent,
     NewLease,
+    OutgoingTransaction,
     Paid,
+    Place,
     Settlement,
+    SignedTransaction,
     Slashed,
-    TransactionRecord,
+    TransactionState,
 )
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Digest
@@ -33,6 +36,7 @@ from tests.builders.messages import PEER, a_cid, a_spec, an_order
 
 EVENT = NewEvent(kind="admitted", text="admitted", data={"max_cost": 1})
 TX = Digest(b"\x0f" * 32)
+DONE = TransactionState.SUCCEEDED
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -121,9 +125,18 @@ SETTLEMENT = Settlement(
 )
 
 
-def transaction(*jobs, hash_=TX):
-    return TransactionRecord(
-        hash=hash_, kind="settle", raw=b"raw", nonce=4, jobs=jobs, created_at=3.0
+def transaction(*jobs, hash_=TX, nonce=4):
+    return OutgoingTransaction(
+        id=hash_,
+        chain_id=31337,
+        sender=operator(9),
+        nonce=nonce,
+        kind="settle",
+        jobs=jobs,
+        signed=(SignedTransaction(hash=hash_, raw=b"raw"),),
+        state=TransactionState.PENDING,
+        place=None,
+        created_at=3.0,
     )
 
 
@@ -230,7 +243,7 @@ async def test_a_settlement_is_applied_once_and_closes_the_leases(store):
     (record,) = await store.open_transactions()
     assert record == transaction(JOB)
     for _ in range(2):
-        await store.finish_transaction(record, settlements=[SETTLEMENT], failures={}, now=4.0)
+        await store.finish_transaction(record, DONE, settlements=[SETTLEMENT], failures={}, now=4.0)
     job = await store.job(JOB)
     assert job.state is JobState.SETTLED
     assert job.settlement == SETTLEMENT
@@ -249,7 +262,7 @@ async def test_a_job_goes_into_one_transaction_at_a_time(store):
     assert not await store.save_transaction(transaction(JOB, hash_=other))
     assert len(await store.open_transactions()) == 1
     # the first one did nothing for it: then it may go into another
-    await store.finish_transaction(transaction(JOB), settlements=[], failures={}, now=4.0)
+    await store.finish_transaction(transaction(JOB), DONE, settlements=[], failures={}, now=4.0)
     assert (await store.job(JOB)).state is JobState.SETTLING
     assert await store.save_transaction(transaction(JOB, hash_=other))
 
@@ -258,7 +271,7 @@ async def test_a_receipt_the_contract_refuses_ends_the_job_with_its_reason(store
     await settling(store)
     await store.save_transaction(transaction(JOB))
     await store.finish_transaction(
-        transaction(JOB), settlements=[], failures={JOB: "expired"}, now=4.0
+        transaction(JOB), DONE, settlements=[], failures={JOB: "expired"}, now=4.0
     )
     job = await store.job(JOB)
     assert (job.state, job.reason) == (JobState.FAILED, "expired")
@@ -315,3 +328,34 @@ async def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path):
             async with open_database(url, role="scheduler"):
                 pass
         assert "\n" not in str(error.value).strip()
+
+
+async def test_every_form_of_a_transaction_and_its_block_are_kept_until_it_ends(store):
+    await settling(store)
+    await store.save_transaction(transaction(JOB))
+    (record,) = await store.open_transactions()
+    dearer = SignedTransaction(hash=Digest(b"\x0d" * 32), raw=b"dearer")
+    place = Place(hash=dearer.hash, block_number=9, block_hash=Digest(b"\x0c" * 32))
+    await store.add_signed(record, dearer)
+    await store.note_place(record, place)
+    (record,) = await store.open_transactions()
+    assert record.signed == (*transaction(JOB).signed, dearer)
+    assert (record.state, record.place) == (TransactionState.MINED, place)
+    await store.note_place(record, None)  # a reorg
+    (record,) = await store.open_transactions()
+    assert (record.state, record.place) == (TransactionState.PENDING, None)
+    await store.end_transaction(record, TransactionState.DISPLACED)
+    assert not await store.open_transactions()
+    assert (await store.job(JOB)).transaction is None
+
+
+async def test_nonces_are_counted_for_each_wallet_and_a_discarded_one_is_free_again(store):
+    await settling(store)
+    assert await store.nonces_used(31337, operator(9)) == 0
+    await store.save_transaction(transaction(JOB, nonce=7))
+    assert await store.nonces_used(31337, operator(9)) == 8
+    assert await store.nonces_used(31337, operator(8)) == 0
+    assert await store.nonces_used(1, operator(9)) == 0
+    await store.discard_transaction(transaction(JOB, nonce=7))
+    assert await store.nonces_used(31337, operator(9)) == 0
+    assert (await store.job(JOB)).transaction is None

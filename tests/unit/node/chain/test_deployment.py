@@ -16,6 +16,7 @@ DEPLOYMENT = Deployment(
     market=Address("0x" + "04" * 20),
     road=Address("0x" + "06" * 20),
     leases=Address("0x" + "07" * 20),
+    court=Address("0x" + "08" * 20),
     treasury=Address("0x" + "05" * 20),
     deploy_block=7,
 )

@@ -5,21 +5,24 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from assay_node.chain import abi_codec, events
+from assay_node.chain import events
+from assay_node.chain.bindings import market
+from assay_node.chain.outbox import GAS_MAX
 from assay_node.chain.settlement import RECEIPTS_MAX, _fitting, _gas
-from assay_node.chain.transactions import GAS_MAX
 from assay_node.ports.chain import Paid, Slashed
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
 
 MARKET = Address("0x" + "0a" * 20)
-ABI = abi_codec.packaged("Market")
+ROAD = Address("0x" + "0b" * 20)
+JUDGES = {MARKET: events.SLASH_REASON, ROAD: events.ROAD_SLASH_REASON}
+EVENTS = {event.__name__: event.ABI for event in market.EVENTS.values()}
 WHO = [Address(f"0x{n:040x}") for n in range(1, 5)]
 JOBS = [bytes([n]) * 32 for n in range(1, 4)]
 
 
 def log(name: str, *values: Any, address: Address = MARKET) -> dict[str, Any]:
-    event = ABI.event(name)
+    event = EVENTS[name]
     members = list(zip(event.types, event.indexed, values, strict=True))
     topics = [event.hash] + [encode([t], [v]) for t, indexed, v in members if indexed]
     data = encode([t for t, i, _ in members if not i], [v for _, i, v in members if not i])
@@ -33,7 +36,7 @@ def mined(*logs: dict[str, Any]) -> events.MinedTransaction:
     return events.parse_transaction_receipt(
         {
             "transactionHash": "0x" + "77" * 32, "status": "0x1", "blockNumber": "0x9",
-            "gasUsed": hex(300_001), "logs": list(logs),
+            "blockHash": "0x" + "88" * 32, "gasUsed": hex(300_001), "logs": list(logs),
         }
     )  # fmt: skip
 
@@ -47,7 +50,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
         log("ProviderPaid", JOBS[1], WHO[0], 4),
         log("JobWithoutQuorum", JOBS[1], WHO[2], WHO[3], 4),
     )
-    (agreed, split), (skipped,) = events.read_settlements(transaction, MARKET, ABI)
+    (agreed, split), (skipped,) = events.read_settlements(transaction, JUDGES)
     assert agreed.paid == (Paid(operator=WHO[0], amount_microusd=10),)
     assert agreed.slashed == (
         Slashed(operator=WHO[1], amount_microusd=7, reason=events.SLASH_REASON),
@@ -64,7 +67,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
 
 def test_events_of_other_contracts_are_not_believed() -> None:
     forged = log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13, address=WHO[0])
-    assert events.read_settlements(mined(forged), MARKET, ABI) == ((), ())
+    assert events.read_settlements(mined(forged), JUDGES) == ((), ())
 
 
 def test_earnings_add_up_what_was_paid_and_slashed() -> None:
@@ -73,7 +76,7 @@ def test_earnings_add_up_what_was_paid_and_slashed() -> None:
         events.parse_log(log("ProviderPaid", JOBS[1], WHO[0], 5)),
         events.parse_log(log("ProviderSlashed", JOBS[2], WHO[0], 7)),
     ]
-    assert events.sum_earnings(logs, ABI) == events.Earnings(
+    assert events.sum_earnings(logs) == events.Earnings(
         paid_microusd=15, slashed_microusd=7, jobs_paid=2, jobs_slashed=1
     )
 
@@ -93,4 +96,14 @@ def test_batches_stay_below_both_limits_and_are_not_needlessly_small() -> None:
         assert _gas([replicas] * _fitting([replicas] * 200)) < GAS_MAX
 
 
-ABI_ERROR = {error.name: error.selector for error in ABI.errors.values()}
+ABI_ERROR = {error.name: error.selector for error in market.ERRORS.values()}
+
+
+def test_an_end_on_the_road_is_read_like_one_in_the_market() -> None:
+    transaction = mined(
+        log("ProviderSlashed", JOBS[0], WHO[1], 7, address=ROAD),
+        log("JobWithoutQuorum", JOBS[0], WHO[2], WHO[3], 0, address=ROAD),
+    )
+    ((failed,), _) = events.read_settlements(transaction, JUDGES)
+    assert not failed.agreed
+    assert [slashed.reason for slashed in failed.slashed] == [events.ROAD_SLASH_REASON]

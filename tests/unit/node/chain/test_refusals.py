@@ -3,17 +3,13 @@ import string
 import pytest
 from eth_abi.abi import encode
 
-from assay_node.chain import abi_codec, refusals
+from assay_node.chain import contracts, refusals
+from assay_node.chain.abi_codec import BUILT_IN_ERRORS
 from assay_node.protocol.ids import Address
 
-CONTRACTS = ("Market", "Vault", "Providers", "Road", "Leases", "TestUsd")
 NOT_ABOUT_RECEIPTS = {"Market_WiredToOther"}  # only the constructor raises it
 ALICE = Address("0x" + "a1" * 20)
-ERRORS = {
-    error.name: error
-    for contract in CONTRACTS
-    for error in abi_codec.packaged(contract).errors.values()
-}
+ERRORS = {error.name: error for error in (*contracts.ERRORS.values(), *BUILT_IN_ERRORS)}
 
 
 def test_every_reason_of_the_market_has_a_sentence_and_there_are_no_others() -> None:

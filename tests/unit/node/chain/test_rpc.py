@@ -1,8 +1,8 @@
 import pytest
 from yarl import URL
 
-from assay_node.chain.contracts import explained, to_bytes, to_int
-from assay_node.chain.refusals import ContractRefusal
+from assay_node.chain.hex_values import to_bytes, to_int
+from assay_node.chain.refusals import ContractRefusal, explained
 from assay_node.chain.rpc import JsonRpc, RpcRefusal, open_rpc
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
 

@@ -81,18 +81,37 @@ def upgrade() -> None:
     )
     op.create_table(
         "transactions",
-        sa.Column("hash", HEX, primary_key=True),
-        sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("raw", sa.LargeBinary, nullable=False),
-        sa.Column("nonce", sa.Integer, nullable=False),
+        sa.Column("id", HEX, primary_key=True),
+        sa.Column("chain_id", sa.BigInteger, nullable=False),
+        sa.Column("sender", ADDRESS, nullable=False),
+        sa.Column("nonce", sa.BigInteger, nullable=False),
+        sa.Column("kind", sa.String(64), nullable=False),
         sa.Column("jobs", sa.JSON, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("mined_hash", HEX),
+        sa.Column("block_number", sa.BigInteger),
+        sa.Column("block_hash", HEX),
         sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("finished", sa.Boolean, nullable=False),
     )
-    op.create_index("transactions_open", "transactions", ["finished", "created_at"])
+    op.create_index("transactions_by_state", "transactions", ["state", "nonce"])
+    op.create_index("transactions_by_nonce", "transactions", ["chain_id", "sender", "nonce"])
+    op.create_table(
+        "signed_transactions",
+        sa.Column("hash", HEX, primary_key=True),
+        sa.Column("id", HEX, sa.ForeignKey("transactions.id"), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("raw", sa.LargeBinary, nullable=False),
+    )
+    op.create_index(
+        "signed_transactions_by_id", "signed_transactions", ["id", "number"], unique=True
+    )
 
 
 def downgrade() -> None:
     """Drop the tables."""
-    for table in ("transactions", "offers", "events", "commit_sets", "leases", "jobs"):
+    tables = (
+        *("signed_transactions", "transactions", "offers", "events", "commit_sets"),
+        *("leases", "jobs"),
+    )
+    for table in tables:
         op.drop_table(table)

@@ -1,0 +1,4 @@
+"""The contracts as typed Python, one module for each ABI.
+
+Written by contracts/generate_bindings.py; do not edit.
+"""

@@ -1,0 +1,1 @@
+"""Putting the contracts on a chain, and checking that what is there is what was built."""

@@ -1,0 +1,156 @@
+"""A chain without our client: calls encoded here, sent as plain JSON-RPC, mined when we say.
+
+Nothing of `assay_node.chain` takes part, so nothing of it can hide what the contracts do.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from eth_abi.abi import decode, encode
+from eth_abi.grammar import parse
+from eth_utils.crypto import keccak
+
+from tests.integration.chain import payout_model as model
+
+ABI: Final = Path(model.__file__).parents[3] / "node" / "assay_node" / "chain" / "abi"
+GAS: Final = hex(16_000_000)
+HASHES_BACK: Final = 250  # the chain itself knows 256
+
+
+@dataclass(frozen=True)
+class Log:
+    name: str
+    job: bytes
+    values: tuple[Any, ...]
+
+
+@dataclass
+class Mined:
+    succeeded: bool
+    logs: list[dict[str, Any]]
+    now: model.Now
+
+
+class Anvil:
+    """One chain whose every account is ours and that mines when we say."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._hashes: dict[int, bytes] = {}
+
+    async def mine_by_the_second(self) -> None:
+        """Mine a block, a second later than the last, for each transaction: hashes are repeated."""
+        await self.rpc("evm_setIntervalMining", 0)
+        await self.rpc("evm_setAutomine", True)
+        await self.rpc("anvil_setBlockTimestampInterval", 1)
+
+    async def take_over(self) -> None:
+        """From now on blocks are mined by `send`, for anybody."""
+        await self.rpc("evm_setAutomine", False)
+        await self.rpc("anvil_removeBlockTimestampInterval")
+        await self.rpc("anvil_autoImpersonateAccount", True)
+
+    async def mine(self, *, later: int = 1) -> None:
+        """Mine a block that many seconds after the last."""
+        head = await self.rpc("eth_getBlockByNumber", "latest", False)
+        await self.rpc("evm_setNextBlockTimestamp", int(head["timestamp"], 16) + later)
+        await self.rpc("evm_mine")
+
+    async def batch(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+        if not calls:
+            return []
+        body = [
+            {"jsonrpc": "2.0", "id": i, "method": method, "params": params}
+            for i, (method, params) in enumerate(calls)
+        ]
+        answers = (await self._http.post("/", json=body)).json()
+        by_id = {answer["id"]: answer for answer in answers}
+        for i, call in enumerate(calls):
+            assert "result" in by_id[i], (call, by_id[i])
+        return [by_id[i]["result"] for i in range(len(calls))]
+
+    async def rpc(self, method: str, *params: Any) -> Any:
+        return (await self.batch([(method, list(params))]))[0]
+
+    async def send(self, sender: str, to: str, data: bytes) -> Mined:
+        request = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": GAS}
+        transaction = await self.rpc("eth_sendTransaction", request)
+        await self.mine()
+        receipt = await self.rpc("eth_getTransactionReceipt", transaction)
+        return Mined(
+            succeeded=int(receipt["status"], 16) == 1,
+            logs=receipt["logs"],
+            now=await self._now(receipt["blockNumber"], ahead=0),
+        )
+
+    async def next_block(self) -> model.Now:
+        """What the next transaction will see, but for a second or two."""
+        return await self._now("latest", ahead=1)
+
+    async def _now(self, block: str, *, ahead: int) -> model.Now:
+        header = await self.rpc("eth_getBlockByNumber", block, False)
+        number = int(header["number"], 16) + ahead
+        return model.Now(
+            number=number,
+            timestamp=int(header["timestamp"], 16) + ahead,
+            hashes=await self._hashes_before(number),
+        )
+
+    async def _hashes_before(self, number: int) -> dict[int, bytes]:
+        wanted = range(max(1, number - HASHES_BACK), number)
+        missing = [n for n in wanted if n not in self._hashes]
+        blocks = await self.batch([("eth_getBlockByNumber", [hex(n), False]) for n in missing])
+        for n, block in zip(missing, blocks, strict=True):
+            self._hashes[n] = bytes.fromhex(block["hash"][2:])
+        return {n: self._hashes[n] for n in wanted}
+
+
+def encode_call(signature: str, *args: Any) -> bytes:
+    """Return the call data of a function, given as Solidity writes its signature."""
+    arguments = signature[signature.index("(") :]
+    if not args:
+        return keccak(text=signature)[:4]
+    encoded = encode([arguments], [args])
+    # A dynamic tuple stands behind its offset; arguments stand without one.
+    return keccak(text=signature)[:4] + encoded[32 * parse(arguments).is_dynamic :]
+
+
+class MarketEvents:
+    """Reads the Market's logs by its ABI."""
+
+    def __init__(self, market: str) -> None:
+        self._market = market.lower()
+        self._topics = _market_topics()
+
+    def read(self, logs: Sequence[dict[str, Any]]) -> list[Log]:
+        """Return what each says; a provider's address stands first in what it is told."""
+        decoded = []
+        for log in logs:
+            if log["address"].lower() != self._market:
+                continue
+            name, types = self._topics[log["topics"][0]]
+            values = decode(types, bytes.fromhex(log["data"][2:]))
+            if name == "ReceiptSkipped":
+                values = (self._topics["0x" + values[0].hex()][0],)
+            elif name in ("ProviderPaid", "ProviderSlashed"):
+                values = ("0x" + log["topics"][2][-40:], *values)
+            decoded.append(Log(name, bytes.fromhex(log["topics"][1][2:]), values))
+        return decoded
+
+
+def _market_topics() -> dict[str, tuple[str, list[str]]]:
+    """Events by topic and errors by selector."""
+    known = {}
+    for entry in json.loads((ABI / "Market.json").read_text()):
+        if entry["type"] not in ("event", "error"):
+            continue
+        signature = f"{entry['name']}({','.join(i['type'] for i in entry['inputs'])})"
+        digest = keccak(text=signature).hex()
+        key = digest if entry["type"] == "event" else digest[:8]
+        data = [i["type"] for i in entry["inputs"] if not i.get("indexed")]
+        known["0x" + key] = (entry["name"], data)
+    return known
