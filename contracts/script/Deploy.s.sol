@@ -3,12 +3,14 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {Court} from "../src/Court.sol";
 import {Leases} from "../src/Leases.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
 import {Road} from "../src/Road.sol";
 import {Schedulers} from "../src/Schedulers.sol";
 import {Vault} from "../src/Vault.sol";
+import {ICourt} from "../src/interfaces/ICourt.sol";
 import {vm} from "../test/utils/Vm.sol";
 import {TestUsd} from "./TestUsd.sol";
 
@@ -28,6 +30,7 @@ contract Deploy {
         Market market;
         Road road;
         Leases leases;
+        Court court;
         Schedulers schedulers;
         address treasury;
     }
@@ -49,9 +52,9 @@ contract Deploy {
         if (bytes(path).length != 0) _write(deployment, deployBlock, path);
     }
 
-    /// @notice Deploys the six contracts. `deployer` is whoever the creations come from.
+    /// @notice Deploys the contracts. `deployer` is whoever the creations come from.
     /// @dev Each must know the others for ever and nobody may have the power to tell them later: so the Vault is
-    /// told the addresses that the next five creations will have.
+    /// told the addresses that the next six creations will have, and Market and Road that of the Court.
     function deploy(address deployer, IERC20 token, address treasury)
         public
         returns (Deployment memory deployment)
@@ -59,17 +62,21 @@ contract Deploy {
         uint256 nonce = vm.getNonce(deployer);
         address providers = vm.computeCreateAddress(deployer, nonce + 1);
         address market = vm.computeCreateAddress(deployer, nonce + 2);
-        address[] memory modules = new address[](3);
+        address[] memory modules = new address[](4);
         modules[0] = vm.computeCreateAddress(deployer, nonce + 3);
         modules[1] = vm.computeCreateAddress(deployer, nonce + 4);
         modules[2] = vm.computeCreateAddress(deployer, nonce + 5);
+        modules[3] = vm.computeCreateAddress(deployer, nonce + 6);
         deployment.token = token;
         deployment.treasury = treasury;
         deployment.vault = new Vault(token, treasury, providers, market, modules);
         deployment.providers = new Providers(deployment.vault);
-        deployment.market = new Market(deployment.vault, deployment.providers);
-        deployment.road = new Road(deployment.vault, deployment.providers, deployment.market);
+        deployment.market = new Market(deployment.vault, deployment.providers, ICourt(modules[2]));
+        deployment.road =
+            new Road(deployment.vault, deployment.providers, deployment.market, ICourt(modules[2]));
         deployment.leases = new Leases(deployment.vault);
+        deployment.court =
+            new Court(deployment.vault, deployment.providers, deployment.market, deployment.road);
         deployment.schedulers = new Schedulers(deployment.vault);
         if (address(deployment.providers) != providers) {
             revert Deploy_AddressPredictedWrong(providers, address(deployment.providers));
@@ -83,8 +90,11 @@ contract Deploy {
         if (address(deployment.leases) != modules[1]) {
             revert Deploy_AddressPredictedWrong(modules[1], address(deployment.leases));
         }
-        if (address(deployment.schedulers) != modules[2]) {
-            revert Deploy_AddressPredictedWrong(modules[2], address(deployment.schedulers));
+        if (address(deployment.court) != modules[2]) {
+            revert Deploy_AddressPredictedWrong(modules[2], address(deployment.court));
+        }
+        if (address(deployment.schedulers) != modules[3]) {
+            revert Deploy_AddressPredictedWrong(modules[3], address(deployment.schedulers));
         }
     }
 
@@ -98,6 +108,7 @@ contract Deploy {
         vm.serializeAddress(object, "market", address(deployment.market));
         vm.serializeAddress(object, "road", address(deployment.road));
         vm.serializeAddress(object, "leases", address(deployment.leases));
+        vm.serializeAddress(object, "court", address(deployment.court));
         vm.serializeAddress(object, "schedulers", address(deployment.schedulers));
         vm.writeJson(vm.serializeAddress(object, "treasury", deployment.treasury), path);
     }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
+import {ICourt} from "./interfaces/ICourt.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
@@ -11,6 +12,7 @@ import {Parameters} from "./libraries/Parameters.sol";
 import {Tally} from "./libraries/Tally.sol";
 import {TypedData} from "./libraries/TypedData.sol";
 import {Posting, PostingResult} from "./types/Accounts.sol";
+import {Referral} from "./types/Courts.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
 import {Claim, ClaimsResult} from "./types/Seats.sol";
 import {Share, ShareKind, toShare} from "./types/Share.sol";
@@ -22,6 +24,8 @@ contract Market is IMarket, EIP712 {
     /// @dev What the events say of a job, beside its posting.
     struct Verdict {
         bytes32 job;
+        /// The number of its receipt, plus one, where somebody may still be proved right or wrong.
+        uint256 toCourt;
         bytes32 tag;
         uint256 winners;
         uint32 secs;
@@ -31,6 +35,8 @@ contract Market is IMarket, EIP712 {
     struct Batch {
         uint256 length;
         uint256 shareCount;
+        /// The number of the one that is judged, plus one.
+        uint256 receipt;
         Verdict[] verdicts;
         Posting[] postings;
         Share[] shares;
@@ -47,12 +53,14 @@ contract Market is IMarket, EIP712 {
 
     IVault private immutable VAULT;
     IProviders private immutable PROVIDERS;
+    ICourt private immutable COURT;
 
-    constructor(IVault vault_, IProviders providers_) EIP712("Assay", "1") {
+    constructor(IVault vault_, IProviders providers_, ICourt court_) EIP712("Assay", "1") {
         if (vault_.market() != address(this)) revert Market_WiredToOther(vault_.market());
         if (vault_.providers() != address(providers_)) revert Market_WiredToOther(vault_.providers());
         VAULT = vault_;
         PROVIDERS = providers_;
+        COURT = court_;
     }
 
     /// @inheritdoc IMarket
@@ -64,6 +72,7 @@ contract Market is IMarket, EIP712 {
                 freeMemory := mload(0x40)
             }
             bytes32 job = jobId(receipts[i].order);
+            batch.receipt = i + 1;
             bytes4 reason = _judge(receipts[i], job, batch);
             if (reason != GOOD) emit ReceiptSkipped(job, reason);
             // What a verdict needs lies in the batch. Memory would else cost the square of the receipts.
@@ -71,7 +80,7 @@ contract Market is IMarket, EIP712 {
                 mstore(0x40, freeMemory)
             }
         }
-        if (batch.length != 0) _post(batch);
+        if (batch.length != 0) _post(batch, receipts);
     }
 
     /// @inheritdoc IMarket
@@ -96,6 +105,11 @@ contract Market is IMarket, EIP712 {
     /// @inheritdoc IMarket
     function providers() external view returns (IProviders) {
         return PROVIDERS;
+    }
+
+    /// @inheritdoc IMarket
+    function court() external view returns (ICourt) {
+        return COURT;
     }
 
     /// @inheritdoc IMarket
@@ -240,6 +254,7 @@ contract Market is IMarket, EIP712 {
         // forge-lint: disable-next-line(unsafe-typecast)
         verdict.secs = uint32(secs);
         if (winners != 0) verdict.tag = _firstWinner(replicas, winners).tag;
+        if (_concernsCourt(order, winners)) verdict.toCourt = batch.receipt;
 
         Posting memory posting = batch.postings[batch.length];
         posting.requester = order.requester;
@@ -266,6 +281,11 @@ contract Market is IMarket, EIP712 {
         return (order.bond, ShareKind.Slashed);
     }
 
+    function _concernsCourt(Order calldata order, uint256 winners) private pure returns (bool) {
+        if (winners == 0) return order.escalate;
+        return order.auditBps != 0 || winners + 1 != uint256(1) << order.replicas;
+    }
+
     function _firstWinner(Replica[] calldata replicas, uint256 winners)
         private
         pure
@@ -288,7 +308,7 @@ contract Market is IMarket, EIP712 {
         batch.shares = new Share[](replicas);
     }
 
-    function _post(Batch memory batch) private {
+    function _post(Batch memory batch, Receipt[] calldata receipts) private {
         (Posting[] memory postings, Share[] memory shares) = (batch.postings, batch.shares);
         (uint256 length, uint256 shareCount) = (batch.length, batch.shareCount);
         assembly ("memory-safe") {
@@ -300,6 +320,8 @@ contract Market is IMarket, EIP712 {
         for (uint256 i = 0; i < length; ++i) {
             if (results[i] == PostingResult.Done) {
                 _announce(batch.verdicts[i], postings[i], shares, moved, share);
+                (bytes32 job, uint256 toCourt) = (batch.verdicts[i].job, batch.verdicts[i].toCourt);
+                if (toCourt != 0) _refer(receipts[toCourt - 1], job, shares, moved, share);
             } else {
                 emit ReceiptSkipped(batch.verdicts[i].job, _reasonOf(results[i]));
             }
@@ -338,6 +360,27 @@ contract Market is IMarket, EIP712 {
                 cost
             );
         }
+    }
+
+    function _refer(
+        Receipt calldata receipt,
+        bytes32 job,
+        Share[] memory shares,
+        uint64[] memory moved,
+        uint256 first
+    ) private {
+        Order calldata order = receipt.order;
+        uint256 count = order.replicas;
+        Share[] memory parts = new Share[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            Share share = shares[first + i];
+            parts[i] = toShare(share.operatorOf(), moved[first + i], share.kindOf());
+        }
+        bytes32 commits = _commitSet(receipt.replicas, job);
+        COURT.enter(
+            Referral(job, commits, order.requester, order.scheduler, order.fee, order.bond, order.auditBps),
+            parts
+        );
     }
 
     function _reasonOf(PostingResult result) private pure returns (bytes4) {

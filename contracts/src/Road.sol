@@ -5,6 +5,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
+import {ICourt} from "./interfaces/ICourt.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IRoad} from "./interfaces/IRoad.sol";
@@ -12,6 +13,7 @@ import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
 import {Tally} from "./libraries/Tally.sol";
 import {TypedData} from "./libraries/TypedData.sol";
+import {Referral} from "./types/Courts.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
 import {Commit, Entry, Opening, RoadJob, RoadState} from "./types/Roads.sol";
 import {Claim, ClaimsResult} from "./types/Seats.sol";
@@ -29,6 +31,8 @@ contract Road is IRoad {
         bytes32 tag;
         uint256 winners;
         uint256 secs;
+        /// One bit per replica that gave an answer.
+        uint256 spoken;
     }
 
     /// @dev Who has a place among a job's replicas, while commits come in. Arrays are cut to what was used.
@@ -45,16 +49,18 @@ contract Road is IRoad {
     IVault private immutable VAULT;
     IProviders private immutable PROVIDERS;
     IMarket private immutable MARKET;
+    ICourt private immutable COURT;
 
     mapping(bytes32 job => RoadJob) private _jobs;
 
-    constructor(IVault vault_, IProviders providers_, IMarket market_) {
+    constructor(IVault vault_, IProviders providers_, IMarket market_, ICourt court_) {
         bool wired = vault_.isModule(address(this)) && vault_.providers() == address(providers_)
-            && vault_.market() == address(market_);
+            && vault_.market() == address(market_) && address(market_.court()) == address(court_);
         if (!wired) revert Road_WiredToOther();
         VAULT = vault_;
         PROVIDERS = providers_;
         MARKET = market_;
+        COURT = court_;
     }
 
     // --- steps --------------------------------------------------------------------------------
@@ -69,7 +75,8 @@ contract Road is IRoad {
     ) external {
         _checkOrder(order);
         bytes32 job = _jobId(order);
-        if (_signerOf(job, requesterSig) != order.requester) revert Road_RequesterSignatureInvalid();
+        if (_isPanel(order)) _requireCourt();
+        else if (!_signedBy(order.requester, job, requesterSig)) revert Road_RequesterSignatureInvalid();
         // More would be locked and have no entry.
         if (commits.length > order.replicas) revert Road_NoPlaceLeft(commits[order.replicas].operator);
         Entry[] memory entries = _admit(order, job, round, new Entry[](0), commits).entries;
@@ -85,6 +92,7 @@ contract Road is IRoad {
     function commit(Order calldata order, uint32 round, Entry[] calldata entries, Commit[] calldata commits)
         external
     {
+        if (_isPanel(order)) _requireCourt();
         bytes32 job = _jobId(order);
         RoadJob memory road = _load(job, round, entries);
         if (road.state != RoadState.Committing) revert Road_NotCommitting(job);
@@ -128,10 +136,16 @@ contract Road is IRoad {
             VAULT.distribute(_releases(entries), order.bond);
         } else {
             shares = _judge(order, road, entries, openings, outcome);
+            outcome.spoken = road.revealed;
             _end(outcome);
             moved = VAULT.distribute(shares, order.bond);
         }
-        _pay(order, outcome, shares, moved);
+        uint64 cost = _pay(order, outcome, shares, moved);
+        if (_isPanel(order)) {
+            COURT.conclude(job, outcome.tag, outcome.winners != 0, cost);
+        } else if (shares.length != 0 && _concernsCourt(order, outcome)) {
+            _refer(order, outcome, _commitsOf(entries), shares, moved);
+        }
     }
 
     /// @inheritdoc IRoad
@@ -149,7 +163,12 @@ contract Road is IRoad {
         _end(outcome);
         // Who committed here may not be in the receipt, and the other way round.
         VAULT.distribute(_releases(entries), order.bond);
-        _pay(order, outcome, shares, VAULT.distribute(shares, 0));
+        uint64[] memory moved = VAULT.distribute(shares, 0);
+        _pay(order, outcome, shares, moved);
+        outcome.spoken = _bit(shares.length) - 1;
+        if (_concernsCourt(order, outcome)) {
+            _refer(order, outcome, _commitsOf(outcome.job, receipt.replicas), shares, moved);
+        }
     }
 
     // --- views --------------------------------------------------------------------------------
@@ -174,12 +193,18 @@ contract Road is IRoad {
         return MARKET;
     }
 
+    /// @inheritdoc IRoad
+    function court() external view returns (ICourt) {
+        return COURT;
+    }
+
     // --- opening and committing ---------------------------------------------------------------
 
     /// @dev The same orders as Market's, as far as their worst cost fits the books.
     function _checkOrder(Order calldata order) private view {
         uint256 replicas = order.replicas;
-        if (replicas == 0 || replicas > Parameters.MAX_REPLICAS) revert Road_ReplicaCountInvalid();
+        uint256 most = _isPanel(order) ? Parameters.MAX_PANEL : Parameters.MAX_REPLICAS;
+        if (replicas == 0 || replicas > most) revert Road_ReplicaCountInvalid();
         if (uint256(order.quorum) * 2 <= replicas || order.quorum > replicas) revert Road_QuorumInvalid();
         if (block.timestamp > order.expiry) revert Road_OrderExpired(order.expiry);
         if (order.expiry > block.timestamp + Parameters.HORIZON) revert Road_ExpiryTooFar(order.expiry);
@@ -280,12 +305,8 @@ contract Road is IRoad {
         RoadJob memory road
     ) private view {
         if (entries.length != order.replicas) revert Road_SetIncomplete();
-        bytes32[] memory commits = new bytes32[](entries.length);
-        for (uint256 i = 0; i < entries.length; ++i) {
-            commits[i] = entries[i].commitment;
-        }
-        bytes32 set = TypedData.hashCommitSet(job, round, keccak256(abi.encodePacked(commits)));
-        if (_signerOf(_digest(set), setSig) != order.scheduler) revert Road_SetSignatureInvalid();
+        bytes32 set = TypedData.hashCommitSet(job, round, _commitsOf(entries));
+        if (!_signedBy(order.scheduler, _digest(set), setSig)) revert Road_SetSignatureInvalid();
         road.state = RoadState.Revealing;
         road.deadline = (block.timestamp + Parameters.ROAD_WINDOW).toUint40();
     }
@@ -337,9 +358,9 @@ contract Road is IRoad {
         bit = _bit(opening.index);
         if (road.revealed & bit != 0) return bit;
         if (block.timestamp > road.deadline) revert Road_TooLate(road.deadline);
-        // An index is below MAX_REPLICAS.
+        // An index is below MAX_PANEL.
         // forge-lint: disable-next-line(unsafe-typecast)
-        road.revealed |= uint8(bit);
+        road.revealed |= uint24(bit);
         emit ProviderRevealed(job, entries[opening.index].operator, opening.tag, opening.secs, opening.salt);
     }
 
@@ -453,9 +474,10 @@ contract Road is IRoad {
     /// @dev Sends on what the operators' shares leave of the escrow, and tells.
     function _pay(Order calldata order, Outcome memory outcome, Share[] memory shares, uint64[] memory moved)
         private
+        returns (uint64 cost)
     {
         uint64 fee = outcome.winners == 0 ? 0 : order.fee;
-        uint64 cost = fee;
+        cost = fee;
         for (uint256 i = 0; i < shares.length; ++i) {
             address operator = shares[i].operatorOf();
             if (shares[i].kindOf() == ShareKind.Slashed) {
@@ -487,6 +509,62 @@ contract Road is IRoad {
         }
     }
 
+    // --- the court ----------------------------------------------------------------------------
+
+    function _isPanel(Order calldata order) private view returns (bool) {
+        return order.requester == address(COURT);
+    }
+
+    /// @dev It keeps the operators of the job itself off its panel.
+    function _requireCourt() private view {
+        if (msg.sender != address(COURT)) revert Road_NotCourt(msg.sender);
+    }
+
+    /// @dev Whether somebody may still be proved right or wrong.
+    function _concernsCourt(Order calldata order, Outcome memory outcome) private pure returns (bool) {
+        if (outcome.winners == 0) return order.escalate;
+        return order.auditBps != 0 || outcome.winners != outcome.spoken;
+    }
+
+    /// @dev Who was silent has nothing to be proved: what it lost is final.
+    function _refer(
+        Order calldata order,
+        Outcome memory outcome,
+        bytes32 commits,
+        Share[] memory shares,
+        uint64[] memory moved
+    ) private {
+        for (uint256 i = 0; i < shares.length; ++i) {
+            if (shares[i].kindOf() != ShareKind.Slashed) continue;
+            uint64 held = outcome.spoken & _bit(i) == 0 ? 0 : moved[i];
+            shares[i] = toShare(shares[i].operatorOf(), held, ShareKind.Slashed);
+        }
+        COURT.enter(
+            Referral(
+                outcome.job, commits, order.requester, order.scheduler, order.fee, order.bond, order.auditBps
+            ),
+            shares
+        );
+    }
+
+    function _commitsOf(Entry[] memory entries) private pure returns (bytes32) {
+        bytes32[] memory commits = new bytes32[](entries.length);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            commits[i] = entries[i].commitment;
+        }
+        return keccak256(abi.encodePacked(commits));
+    }
+
+    function _commitsOf(bytes32 job, Replica[] calldata replicas) private pure returns (bytes32) {
+        bytes32[] memory commits = new bytes32[](replicas.length);
+        for (uint256 i = 0; i < replicas.length; ++i) {
+            Replica calldata replica = replicas[i];
+            commits[i] =
+                TypedData.hashCommitment(job, replica.operator, replica.tag, replica.secs, replica.salt);
+        }
+        return keccak256(abi.encodePacked(commits));
+    }
+
     // --- identities ---------------------------------------------------------------------------
 
     /// @dev An open job, as its caller says that it stands.
@@ -502,8 +580,8 @@ contract Road is IRoad {
         if (road.context != _context(round, entries)) revert Road_ContextWrong(job);
     }
 
-    function _context(uint32 round, Entry[] memory entries) private pure returns (bytes25) {
-        return bytes25(keccak256(abi.encode(round, entries)));
+    function _context(uint32 round, Entry[] memory entries) private pure returns (bytes23) {
+        return bytes23(keccak256(abi.encode(round, entries)));
     }
 
     function _jobId(Order calldata order) private view returns (bytes32) {
@@ -516,10 +594,10 @@ contract Road is IRoad {
         return MessageHashUtils.toTypedDataHash(TypedData.domainSeparator(address(MARKET)), structHash);
     }
 
-    /// @dev Zero where a signature is not of the one form that is taken.
-    function _signerOf(bytes32 digest, bytes calldata signature) private pure returns (address) {
-        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return signer;
+    /// @dev A signature that is not of the one form that is taken recovers to zero, which is nobody's.
+    function _signedBy(address signer, bytes32 digest, bytes calldata signature) private pure returns (bool) {
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
+        return recovered != address(0) && recovered == signer;
     }
 
     /// @dev Fits: `_checkOrder` saw to it before the job was taken.

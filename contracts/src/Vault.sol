@@ -341,6 +341,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
         } else {
             books.free += amount;
             if (kind == ShareKind.Won && books.wins != type(uint32).max) ++books.wins;
+            if (kind == ShareKind.Returned && books.faults != 0) --books.faults;
         }
         _accounts[operator] = books;
         return (amount, slashed);

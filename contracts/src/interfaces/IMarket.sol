@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Order, Receipt} from "../types/Orders.sol";
+import {ICourt} from "./ICourt.sol";
 import {IProviders} from "./IProviders.sol";
 import {IVault} from "./IVault.sol";
 
@@ -30,8 +31,8 @@ interface IMarket {
     );
     /// @notice An operator was paid, for winning or for its effort: the job's own event says which.
     event ProviderPaid(bytes32 indexed job, address indexed operator, uint64 amount);
-    /// @notice An operator that the quorum contradicted lost `amount` to the treasury: the order's bond, or all
-    /// the stake that it had left.
+    /// @notice An operator that the quorum contradicted lost `amount`: the order's bond, or all the stake that it had
+    /// left. It is the treasury's unless a panel says otherwise (ICourt); on the road the silent lose it for good.
     event ProviderSlashed(bytes32 indexed job, address indexed operator, uint64 amount);
     /// @notice A receipt was passed over and cost nobody anything.
     /// @param reason The selector of the error below that explains it.
@@ -88,6 +89,9 @@ interface IMarket {
 
     /// @notice The contract that draws operators.
     function providers() external view returns (IProviders);
+
+    /// @notice The contract that calls panels.
+    function court() external view returns (ICourt);
 
     /// @notice What `settle` would make of a receipt, whatever its order's expiry, nonce and budget: Road asks, which
     /// looked at those when it took the job.

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Order, Receipt} from "../types/Orders.sol";
 import {Commit, Entry, Opening, RoadJob} from "../types/Roads.sol";
+import {ICourt} from "./ICourt.sol";
 import {IMarket} from "./IMarket.sol";
 import {IProviders} from "./IProviders.sol";
 import {IVault} from "./IVault.sol";
@@ -48,6 +49,7 @@ interface IRoad {
     error Road_NotCommitting(bytes32 job);
     error Road_NotOpen(bytes32 job);
     error Road_NotRevealing(bytes32 job);
+    error Road_NotCourt(address caller);
     error Road_OpeningMissing(bytes32 job);
     error Road_OpeningWrong(uint256 index);
     error Road_OperatorNotDrawn();
@@ -111,6 +113,9 @@ interface IRoad {
 
     /// @notice The contract that draws operators.
     function providers() external view returns (IProviders);
+
+    /// @notice The contract whose jobs are panels: no signature, up to 17 replicas, and it alone brings their commits.
+    function court() external view returns (ICourt);
 
     /// @notice The contract whose receipts override the road, and whose EIP-712 domain everything is signed for.
     function market() external view returns (IMarket);

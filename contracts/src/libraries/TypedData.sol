@@ -92,4 +92,15 @@ library TypedData {
             )
         );
     }
+
+    /// @notice The same as `hashOrder`. A struct in memory is its own encoding too.
+    function hashOrderInMemory(Order memory order) internal pure returns (bytes32 hash) {
+        bytes32 typehash = ORDER_TYPEHASH;
+        assembly ("memory-safe") {
+            let encoded := mload(0x40)
+            mstore(encoded, typehash)
+            mcopy(add(encoded, 0x20), order, 0x240)
+            hash := keccak256(encoded, 0x260)
+        }
+    }
 }

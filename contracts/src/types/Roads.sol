@@ -18,12 +18,12 @@ enum RoadState {
 /// @notice A job on the road, in one slot. Everything else is supplied again by each caller and checked against
 /// `context`.
 struct RoadJob {
-    /// Hash of the round and the entries. Its 200 bits leave a collision as dear as 2^100 hashes.
-    bytes25 context;
+    /// Hash of the round and the entries. Its 184 bits leave a collision as dear as 2^92 hashes.
+    bytes23 context;
     /// Unix seconds until which the state's own step can be taken.
     uint40 deadline;
-    /// One bit per entry whose commitment was opened in time.
-    uint8 revealed;
+    /// One bit per entry whose commitment was opened in time: 17 of a panel's, 8 of other jobs.
+    uint24 revealed;
     RoadState state;
 }
 

@@ -12,7 +12,9 @@ enum ShareKind {
     /// No quorum formed: paid for its effort.
     Effort,
     /// A quorum contradicted it, or it was silent where it had promised to speak: slashed, and a fault.
-    Slashed
+    Slashed,
+    /// A panel found it right after all: what it had lost comes back, and the fault is struck out.
+    Returned
 }
 
 using {operatorOf, amountOf, kindOf} for Share global;

@@ -49,7 +49,7 @@ contract SettleFuzzTest is MarketFixture {
             slashed += model.slashed[i];
         }
         assertEq(_free(scheduler) - schedulerBefore, model.fee, "fee");
-        assertEq(_free(TREASURY), slashed, "treasury");
+        assertEq(_slashed(), slashed, "taken");
         assertEq(budget - _budget(0), model.cost, "cost");
         _assertSolvent();
         _assertSkipped(receipt, IMarket.Market_NonceSpent.selector);

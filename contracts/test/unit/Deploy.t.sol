@@ -45,15 +45,15 @@ contract DeployTest is MarketFixture {
         );
         new Providers(vault);
         vm.expectRevert(abi.encodeWithSelector(IMarket.Market_WiredToOther.selector, address(market)));
-        new Market(vault, providers);
+        new Market(vault, providers, court);
         vm.expectRevert(abi.encodeWithSelector(IMarket.Market_WiredToOther.selector, address(other.market)));
-        new Market(other.vault, providers);
+        new Market(other.vault, providers, court);
         expectRevert(IRoad.Road_WiredToOther.selector);
-        new Road(vault, providers, market); // at an address that is no module
+        new Road(vault, providers, market, court); // at an address that is no module
         address[] memory modules = new address[](1);
         modules[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         Vault vault_ = new Vault(usd, TREASURY, address(providers), address(market), modules);
-        Road road_ = new Road(vault_, providers, market);
+        Road road_ = new Road(vault_, providers, market, court);
         assertEq(address(road_), modules[0], "a module of that vault");
         address[2] memory named = [address(providers), address(other.providers)];
         for (uint256 i = 0; i < 2; ++i) {
@@ -62,7 +62,7 @@ contract DeployTest is MarketFixture {
             address market_ = i == 0 ? address(other.market) : address(market);
             vault_ = new Vault(usd, TREASURY, named[i], market_, modules);
             expectRevert(IRoad.Road_WiredToOther.selector);
-            new Road(vault_, providers, market);
+            new Road(vault_, providers, market, court);
         }
     }
 

@@ -5,6 +5,7 @@ import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 
 import {Deploy} from "../../script/Deploy.s.sol";
 import {Market} from "../../src/Market.sol";
+import {ICourt} from "../../src/interfaces/ICourt.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
@@ -51,7 +52,8 @@ contract MarketTest is MarketFixture {
         vm.recordLogs();
         _settle(receipt);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        assertEq(logs.length, 4, "one for each operator and one for the job");
+        assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
+        assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
         _assertPartyLog(logs[0], IMarket.ProviderSlashed.selector, job, receipt.replicas[0].operator, BOND);
         _assertPartyLog(logs[1], IMarket.ProviderPaid.selector, job, receipt.replicas[1].operator, 1001 * 307);
         _assertPartyLog(logs[2], IMarket.ProviderPaid.selector, job, receipt.replicas[2].operator, 1002 * 307);
@@ -93,7 +95,7 @@ contract MarketTest is MarketFixture {
         assertEq(_account(liar).bond, SEATS_EACH * SEAT - BOND, "slashed");
         assertEq(_account(liar).faults, 1, "a fault");
         assertEq(_account(liar).wins, 0, "no win");
-        assertEq(_free(TREASURY), BOND, "to the treasury");
+        assertEq(vault.escrow(address(court)), BOND, "held for as long as a panel may say otherwise");
         assertEq(_free(receipt.replicas[0].operator) - before[0], 1000 * 300, "lower middle of 300 and 314");
         assertEq(BUDGET - _budget(0), FEE + 2002 * 300, "the requester pays the winners only");
         _assertSolvent();
@@ -110,7 +112,7 @@ contract MarketTest is MarketFixture {
         emit IMarket.ProviderSlashed(job, receipt.replicas[1].operator, uint64(SEATS_EACH) * SEAT);
         _settle(receipt);
         assertEq(_account(receipt.replicas[1].operator).bond, 0, "all there was");
-        assertEq(_free(TREASURY), SEATS_EACH * SEAT, "and no more");
+        assertEq(_slashed(), SEATS_EACH * SEAT, "and no more");
         _assertSolvent();
     }
 
@@ -553,8 +555,8 @@ contract MarketTest is MarketFixture {
         vm.recordLogs();
         market.settle(receipts);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        assertEq(logs.length, 4 + 2, "one settled, two skipped");
-        for (uint256 i = 4; i < 6; ++i) {
+        assertEq(logs.length, 5 + 2, "one settled and entered, two skipped");
+        for (uint256 i = 5; i < 7; ++i) {
             assertEq(
                 uint32(abi.decode(logs[i].data, (bytes4))),
                 uint32(IMarket.Market_NonceSpent.selector),
@@ -562,7 +564,7 @@ contract MarketTest is MarketFixture {
             );
         }
         assertEq(BUDGET - _budget(0), FEE + 2003 * 307, "paid once");
-        assertEq(_free(TREASURY), BOND, "slashed once");
+        assertEq(_slashed(), BOND, "slashed once");
         _assertSolvent();
     }
 

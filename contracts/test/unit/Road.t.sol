@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {ICourt} from "../../src/interfaces/ICourt.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {IProviders} from "../../src/interfaces/IProviders.sol";
 import {IRoad} from "../../src/interfaces/IRoad.sol";
@@ -575,7 +576,8 @@ contract RoadTest is RoadFixture {
         vm.recordLogs();
         _finalize(receipt, 7, 7);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        assertEq(logs.length, 4, "one for each operator and one for the job");
+        assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
+        assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
         assertEq(logs[0].topics[0], IMarket.ProviderSlashed.selector, "the liar");
         assertEq(address(uint160(uint256(logs[0].topics[2]))), receipt.replicas[0].operator, "by name");
         assertEq(abi.decode(logs[0].data, (uint256)), BOND, "its bond");
@@ -868,7 +870,8 @@ contract RoadTest is RoadFixture {
         vm.recordLogs();
         _override(receipt, receipt, 5);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        assertEq(logs.length, 4, "one for each operator and one for the job");
+        assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
+        assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
         assertEq(
             keccak256(logs[3].data),
             keccak256(abi.encode(receipt.replicas[0].tag, uint256(5), uint32(300), FEE, FEE + 2002 * 300)),

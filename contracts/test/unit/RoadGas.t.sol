@@ -14,6 +14,7 @@ contract RoadGasTest is RoadFixture {
 
     function setUp() public override {
         super.setUp();
+        _deposit(TREASURY, 1e6);
         _settle(_withLiar(_order(0, 0), 0));
         _openFixed(_honest(0, 255));
         providers.keepSeed(CLASS, seedBlock);

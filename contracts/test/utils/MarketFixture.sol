@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {Deploy} from "../../script/Deploy.s.sol";
 import {TestUsd} from "../../script/TestUsd.sol";
+import {Court} from "../../src/Court.sol";
 import {Leases} from "../../src/Leases.sol";
 import {Market} from "../../src/Market.sol";
 import {Providers} from "../../src/Providers.sol";
@@ -38,6 +39,7 @@ abstract contract MarketFixture is Assertions {
     Market internal market;
     Road internal road;
     Leases internal leases;
+    Court internal court;
     Schedulers internal schedulers;
     address internal scheduler;
     address[] internal parties;
@@ -50,7 +52,7 @@ abstract contract MarketFixture is Assertions {
         Deploy script = new Deploy();
         Deploy.Deployment memory deployment = script.deploy(address(script), usd, TREASURY);
         (vault, providers, market) = (deployment.vault, deployment.providers, deployment.market);
-        (road, leases) = (deployment.road, deployment.leases);
+        (road, leases, court) = (deployment.road, deployment.leases, deployment.court);
         schedulers = deployment.schedulers;
 
         scheduler = _party(SCHEDULER_KEY);
@@ -275,6 +277,12 @@ abstract contract MarketFixture is Assertions {
         }
         sum += vault.escrow(address(road)) + vault.escrow(address(leases));
         sum += vault.escrow(address(schedulers));
+        sum += vault.escrow(address(court)) + vault.budget(address(court), address(0)).amount;
+    }
+
+    /// @dev What was slashed in jobs without audits: final, or still held.
+    function _slashed() internal view returns (uint256) {
+        return vault.account(TREASURY).free + vault.escrow(address(court));
     }
 
     function _assertSolvent() internal view {

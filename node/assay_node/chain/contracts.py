@@ -3,6 +3,7 @@
 from typing import Final
 
 from assay_node.chain.abi_codec import ErrorType
+from assay_node.chain.bindings.court import Court
 from assay_node.chain.bindings.leases import Leases
 from assay_node.chain.bindings.market import Market
 from assay_node.chain.bindings.providers import Providers
@@ -20,6 +21,7 @@ ERRORS: Final[dict[bytes, ErrorType]] = {
     **Market.errors,
     **Road.errors,
     **Leases.errors,
+    **Court.errors,
     **Schedulers.errors,
 }
 """Every error by its selector: a call of one contract may fail with another's."""
@@ -36,4 +38,5 @@ class Contracts:
         self.market = Market(rpc, deployment.market)
         self.road = Road(rpc, deployment.road)
         self.leases = Leases(rpc, deployment.leases)
+        self.court = Court(rpc, deployment.court)
         self.schedulers = Schedulers(rpc, deployment.schedulers)

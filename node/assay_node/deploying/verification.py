@@ -28,6 +28,7 @@ CONTRACTS: Final[Mapping[str, str]] = {
     "market": "Market",
     "road": "Road",
     "leases": "Leases",
+    "court": "Court",
     "schedulers": "Schedulers",
 }
 """A deployment's contracts of ours, and what each is built from."""
@@ -127,7 +128,8 @@ async def _verify_one(rpc: JsonRpc, where: Address, built: BuiltContract) -> Ver
 
 async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[str]:
     vault, providers, market = contracts.vault, contracts.providers, contracts.market
-    road, leases, schedulers = contracts.road, contracts.leases, contracts.schedulers
+    road, leases = contracts.road, contracts.leases
+    court, schedulers = contracts.court, contracts.schedulers
     named: dict[str, tuple[Awaitable[Address], Address]] = {
         "the Vault's token": (vault.token(), deployment.token),
         "the Vault's treasury": (vault.treasury(), deployment.treasury),
@@ -136,10 +138,16 @@ async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[s
         "the Providers' Vault": (providers.vault(), deployment.vault),
         "the Market's Vault": (market.vault(), deployment.vault),
         "the Market's Providers": (market.providers(), deployment.providers),
+        "the Market's Court": (market.court(), deployment.court),
         "the Road's Vault": (road.vault(), deployment.vault),
         "the Road's Providers": (road.providers(), deployment.providers),
         "the Road's Market": (road.market(), deployment.market),
+        "the Road's Court": (road.court(), deployment.court),
         "the Leases' Vault": (leases.vault(), deployment.vault),
+        "the Court's Vault": (court.vault(), deployment.vault),
+        "the Court's Providers": (court.providers(), deployment.providers),
+        "the Court's Market": (court.market(), deployment.market),
+        "the Court's Road": (court.road(), deployment.road),
         "the Schedulers' Vault": (schedulers.vault(), deployment.vault),
         "the Schedulers' Market": (schedulers.market(), deployment.market),
     }
@@ -152,6 +160,7 @@ async def _wiring_faults(contracts: Contracts, deployment: Deployment) -> list[s
     modules = {
         "Road": deployment.road,
         "Leases": deployment.leases,
+        "Court": deployment.court,
         "Schedulers": deployment.schedulers,
     }
     for name, module in modules.items():

@@ -99,7 +99,7 @@ async def test_a_market_on_a_token_that_is_there_and_the_wallet_has_no_power(
     assert found.vault != chain.deployment.vault
     assert [line.split(" at ")[0] for line in told if line.startswith("creating")] == [
         f"creating {name}"
-        for name in ("Vault", "Providers", "Market", "Road", "Leases", "Schedulers")
+        for name in ("Vault", "Providers", "Market", "Road", "Leases", "Court", "Schedulers")
     ]
     settings = replace(chain.settings, deployment=found)
     async with open_reader(settings) as reader:

@@ -130,6 +130,7 @@ _COMMITMENT: Final = Function(
     ("bytes32", "address", "bytes32", "uint32", "bytes32"),
     ("bytes32",),
 )
+_COURT: Final = Function("court", (), (), ("address",))
 _DOMAIN_SEPARATOR: Final = Function("domainSeparator", (), (), ("bytes32",))
 _EIP712_DOMAIN: Final = Function(
     "eip712Domain",
@@ -195,6 +196,7 @@ FUNCTIONS: Final[Mapping[bytes, Function]] = {
     _MAX_REPLICAS.selector: _MAX_REPLICAS,
     _COMMIT_DIGEST.selector: _COMMIT_DIGEST,
     _COMMITMENT.selector: _COMMITMENT,
+    _COURT.selector: _COURT,
     _DOMAIN_SEPARATOR.selector: _DOMAIN_SEPARATOR,
     _EIP712_DOMAIN.selector: _EIP712_DOMAIN,
     _JOB_ID.selector: _JOB_ID,
@@ -290,6 +292,11 @@ class Market(BoundContract):
         """`commitment(bytes32, address, bytes32, uint32, bytes32)`."""
         values = await self._read(_COMMITMENT, (job, operator, tag, secs, salt), block)
         return Digest(values[0])
+
+    async def court(self, *, block: str = "latest") -> Address:
+        """`court()`."""
+        values = await self._read(_COURT, (), block)
+        return Address(values[0])
 
     async def domain_separator(self, *, block: str = "latest") -> Digest:
         """`domainSeparator()`."""

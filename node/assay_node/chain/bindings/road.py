@@ -152,6 +152,7 @@ _COMMIT: Final = Function(
     ),
     (),
 )
+_COURT: Final = Function("court", (), (), ("address",))
 _FINALIZE: Final = Function(
     "finalize",
     ("order", "round_", "entries", "openings"),
@@ -163,7 +164,7 @@ _FINALIZE: Final = Function(
     ),
     (),
 )
-_JOBS: Final = Function("jobs", ("job",), ("bytes32",), ("(bytes25,uint40,uint8,uint8)",))
+_JOBS: Final = Function("jobs", ("job",), ("bytes32",), ("(bytes23,uint40,uint24,uint8)",))
 _MARKET: Final = Function("market", (), (), ("address",))
 _OPEN: Final = Function(
     "open",
@@ -205,6 +206,7 @@ ROAD_NO_COMMIT: Final = ErrorType("Road_NoCommit", (), ())
 ROAD_NO_PLACE_LEFT: Final = ErrorType("Road_NoPlaceLeft", ("operator",), ("address",))
 ROAD_NO_QUORUM_IN_RECEIPT: Final = ErrorType("Road_NoQuorumInReceipt", (), ())
 ROAD_NOT_COMMITTING: Final = ErrorType("Road_NotCommitting", ("job",), ("bytes32",))
+ROAD_NOT_COURT: Final = ErrorType("Road_NotCourt", ("caller",), ("address",))
 ROAD_NOT_OPEN: Final = ErrorType("Road_NotOpen", ("job",), ("bytes32",))
 ROAD_NOT_REVEALING: Final = ErrorType("Road_NotRevealing", ("job",), ("bytes32",))
 ROAD_OPENING_MISSING: Final = ErrorType("Road_OpeningMissing", ("job",), ("bytes32",))
@@ -233,6 +235,7 @@ SAFE_CAST_OVERFLOWED_UINT_DOWNCAST: Final = ErrorType(
 FUNCTIONS: Final[Mapping[bytes, Function]] = {
     _ROAD_WINDOW.selector: _ROAD_WINDOW,
     _COMMIT.selector: _COMMIT,
+    _COURT.selector: _COURT,
     _FINALIZE.selector: _FINALIZE,
     _JOBS.selector: _JOBS,
     _MARKET.selector: _MARKET,
@@ -278,6 +281,7 @@ ERRORS: Final[Mapping[bytes, ErrorType]] = {
     ROAD_NO_PLACE_LEFT.selector: ROAD_NO_PLACE_LEFT,
     ROAD_NO_QUORUM_IN_RECEIPT.selector: ROAD_NO_QUORUM_IN_RECEIPT,
     ROAD_NOT_COMMITTING.selector: ROAD_NOT_COMMITTING,
+    ROAD_NOT_COURT.selector: ROAD_NOT_COURT,
     ROAD_NOT_OPEN.selector: ROAD_NOT_OPEN,
     ROAD_NOT_REVEALING.selector: ROAD_NOT_REVEALING,
     ROAD_OPENING_MISSING.selector: ROAD_OPENING_MISSING,
@@ -318,6 +322,11 @@ class Road(BoundContract):
     ) -> Call:
         """`commit(Order, uint32, Entry[], Commit[])`."""
         return self._call(_COMMIT, (order, round_, entries, commits))
+
+    async def court(self, *, block: str = "latest") -> Address:
+        """`court()`."""
+        values = await self._read(_COURT, (), block)
+        return Address(values[0])
 
     def finalize(
         self, order: Order, round_: int, entries: Sequence[Entry], openings: Sequence[Opening]

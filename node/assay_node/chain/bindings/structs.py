@@ -8,6 +8,123 @@ from typing import NamedTuple
 from assay_node.protocol.ids import Address, Digest
 
 
+class Order(NamedTuple):
+    """The struct Order."""
+
+    requester: Address
+    spec: Digest
+    hardware_class: Digest
+    scheduler: Address
+    fee: int
+    max_rate: int
+    max_seconds: int
+    bond: int
+    replicas: int
+    quorum: int
+    max_ticket: int
+    commit_window: int
+    reveal_window: int
+    seed_block: int
+    expiry: int
+    audit_bps: int
+    escalate: bool
+    nonce: int
+
+
+class Matter(NamedTuple):
+    """The struct Matter."""
+
+    order: Order
+    commitments: tuple[Digest, ...]
+    shares: tuple[int, ...]
+    entered_in: int
+
+
+class Case(NamedTuple):
+    """The struct Case."""
+
+    context: bytes
+    since: int
+    state: int
+
+
+class Panel(NamedTuple):
+    """The struct Panel."""
+
+    kind: int
+    payer: Address
+    seed_block: int
+    expiry: int
+
+
+class Opening(NamedTuple):
+    """The struct Opening."""
+
+    index_: int
+    secs: int
+    tag: Digest
+    salt: Digest
+
+
+class Referral(NamedTuple):
+    """The struct Referral."""
+
+    job: Digest
+    commits: Digest
+    requester: Address
+    scheduler: Address
+    fee: int
+    bond: int
+    audit_bps: int
+
+
+class Fund(NamedTuple):
+    """The struct Fund."""
+
+    settled: int
+    previous: int
+    current: int
+    epoch: int
+
+
+class Entry(NamedTuple):
+    """The struct Entry."""
+
+    operator: Address
+    ticket: int
+    rate: int
+    commitment: Digest
+
+
+class Commit(NamedTuple):
+    """The struct Commit."""
+
+    operator: Address
+    rate: int
+    ticket: int
+    v: int
+    commitment: Digest
+    r: Digest
+    s: Digest
+
+
+class Pledges(NamedTuple):
+    """The struct Pledges."""
+
+    previous: int
+    current: int
+    epoch: int
+
+
+class Verdict(NamedTuple):
+    """The struct Verdict."""
+
+    tag: bytes
+    cost: int
+    ended_at: int
+    agreed: bool
+
+
 class Terms(NamedTuple):
     """The struct Terms."""
 
@@ -39,29 +156,6 @@ class Lease(NamedTuple):
     fee_rate: int
 
 
-class Order(NamedTuple):
-    """The struct Order."""
-
-    requester: Address
-    spec: Digest
-    hardware_class: Digest
-    scheduler: Address
-    fee: int
-    max_rate: int
-    max_seconds: int
-    bond: int
-    replicas: int
-    quorum: int
-    max_ticket: int
-    commit_window: int
-    reveal_window: int
-    seed_block: int
-    expiry: int
-    audit_bps: int
-    escalate: bool
-    nonce: int
-
-
 class Replica(NamedTuple):
     """The struct Replica."""
 
@@ -88,36 +182,6 @@ class Claim(NamedTuple):
     ticket: int
     operator: Address
     signer: Address
-
-
-class Entry(NamedTuple):
-    """The struct Entry."""
-
-    operator: Address
-    ticket: int
-    rate: int
-    commitment: Digest
-
-
-class Commit(NamedTuple):
-    """The struct Commit."""
-
-    operator: Address
-    rate: int
-    ticket: int
-    v: int
-    commitment: Digest
-    r: Digest
-    s: Digest
-
-
-class Opening(NamedTuple):
-    """The struct Opening."""
-
-    index_: int
-    secs: int
-    tag: Digest
-    salt: Digest
 
 
 class RoadJob(NamedTuple):

@@ -16,7 +16,8 @@ DEPLOYMENT = Deployment(
     market=Address("0x" + "04" * 20),
     road=Address("0x" + "06" * 20),
     leases=Address("0x" + "07" * 20),
-    schedulers=Address("0x" + "08" * 20),
+    court=Address("0x" + "08" * 20),
+    schedulers=Address("0x" + "09" * 20),
     treasury=Address("0x" + "05" * 20),
     deploy_block=7,
 )
