@@ -17,7 +17,7 @@ contract SchedulersHandler is SchedulersFixture {
     }
 
     mapping(uint256 who => Ghost) private _ghosts;
-    uint256 private _slashed;
+    uint256 private _taken;
     uint256 private _inside;
 
     constructor() {
@@ -65,7 +65,7 @@ contract SchedulersHandler is SchedulersFixture {
         bytes memory firstSig = _signed(SCHEDULER_KEY + who, _assign(number, 0));
         bytes memory secondSig = _signed(SCHEDULER_KEY + who, _assign(number, 1));
         schedulers.slashFork(_assign(number, 0), firstSig, _assign(number, 1), secondSig);
-        _slashed += _ghosts[who].bonded;
+        _taken += _ghosts[who].bonded;
         _ghosts[who] = Ghost(0, 0, true);
     }
 
@@ -99,7 +99,7 @@ contract SchedulersHandler is SchedulersFixture {
             sum += books.amount;
         }
         assertEq(vault.escrow(address(schedulers)), sum, "the escrow is the bonds");
-        assertEq(_free(TREASURY), _slashed, "the treasury has what was slashed");
+        assertEq(_free(TREASURY), _taken, "the treasury has what was slashed");
         assertEq(vault.total(), _inside, "no bond makes or loses money");
         _assertSolvent();
     }
