@@ -79,8 +79,9 @@ contract Court is ICourt {
     // --- jobs come in -------------------------------------------------------------------------
 
     /// @inheritdoc ICourt
-    function enter(Referral calldata referral, Share[] memory shares) external {
+    function enter(Referral calldata referral, Share[] calldata told) external {
         if (msg.sender != address(MARKET) && msg.sender != address(ROAD)) revert Court_NotJudge(msg.sender);
+        Share[] memory shares = told;
         bool agreed = _agreed(shares);
         uint64 held = _heldOf(shares);
         bool auditable = agreed && referral.auditBps != 0;
@@ -99,6 +100,8 @@ contract Court is ICourt {
     /// @inheritdoc ICourt
     function conclude(bytes32 panelJob, bytes32 tag, bool agreed, uint64 cost) external {
         if (msg.sender != address(ROAD)) revert Court_NotJudge(msg.sender);
+        // The first bytes are what is kept.
+        // forge-lint: disable-next-line(unsafe-typecast)
         _verdicts[panelJob] = Verdict(bytes18(tag), cost, block.timestamp.toUint40(), agreed);
     }
 
@@ -402,8 +405,9 @@ contract Court is ICourt {
             if (won ? asked : matter.shares[i].amountOf() == 0) continue;
             if (next == openings.length) revert Court_OpeningWrong(i);
             bool right = _isOf(job, digest, _tagOf(matter, job, openings[next++], i));
-            if (won) (asked, findings.contradicted) = (true, !right);
+            if (won) findings.contradicted = !right;
             else if (right) findings.returned |= 2 ** i;
+            asked = asked || won;
         }
     }
 

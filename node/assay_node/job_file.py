@@ -53,6 +53,12 @@ class JobFile(_Strict):
     commit_window_s: int = Field(120, ge=1, description="Time to fetch and commit beside the run.")
     reveal_window_s: int = Field(60, ge=1, description="Time to reveal.")
     expires_in_s: int = Field(3600, ge=1, description="When an unsettled order becomes void.")
+    audit_percent: float = Field(
+        0, ge=0, le=100, description="Chance that the settled job is audited by fresh providers."
+    )
+    escalate: bool = Field(
+        False, description="Whether to pay for a panel of fresh providers if no quorum forms."
+    )
     resources: ResourceTable = Field(
         default_factory=ResourceTable, description="Limits of one run."
     )
@@ -135,4 +141,6 @@ def _request(directory: Path, job: JobFile, hardware_class: Digest) -> JobReques
         commit_window_s=job.commit_window_s,
         reveal_window_s=job.reveal_window_s,
         expires_in_s=job.expires_in_s,
+        audit_bps=round(job.audit_percent * 100),
+        escalate=job.escalate,
     )

@@ -28,6 +28,7 @@ from assay_node.protocol.errors import MalformedMessage, Refused
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.messages import LeaseOffer
 from assay_node.protocol.order import Order, job_id
+from assay_node.protocol.receipt import ROUNDS_MAX
 from assay_node.protocol.typed_data import Domain, recover
 from assay_node.protocol.units import UINT32_MAX, microusd_to_text
 from assay_provider import pricing
@@ -94,6 +95,11 @@ class LeaseVerifier:
         order = offer.signed_order.order
         if not (offer.ticket >= 0 and 0 <= offer.round_number <= UINT32_MAX):
             raise Refused("ticket and round are small numbers that are not negative")
+        if offer.round_number >= ROUNDS_MAX:
+            raise Refused(
+                f"round {offer.round_number} is beyond {ROUNDS_MAX - 1}: no panel could confirm an "
+                "answer given in it"
+            )
         try:
             signed_by = recover(job, offer.signed_order.signature)
         except MalformedMessage as error:

@@ -70,7 +70,7 @@ interface ICourt {
     /// @dev Reverts for nothing that a stranger can put into a job: one job must not stop a batch.
     /// @param shares What each replica's operator was paid, or what it really lost where that is not final. The
     /// treasury holds the latter, the scheduler the fee and the operators their pay until this call.
-    function enter(Referral calldata referral, Share[] memory shares) external;
+    function enter(Referral calldata referral, Share[] calldata shares) external;
 
     /// @notice Takes in how a panel ended; called by Road.
     function conclude(bytes32 panelJob, bytes32 tag, bool agreed, uint64 cost) external;

@@ -9,7 +9,7 @@ import {RoadState} from "../../src/types/Roads.sol";
 import {ShareKind} from "../../src/types/Share.sol";
 import {CourtFixture} from "../utils/CourtFixture.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
-import {Vm, vm} from "../utils/Vm.sol";
+import {vm} from "../utils/Vm.sol";
 import {MarketHandler} from "./Market.t.sol";
 
 /// @notice A random life of a market with cases at the court; forge calls the functions in any order.

@@ -8,10 +8,10 @@ import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {CaseState, Fund, PanelKind, Referral} from "../../src/types/Courts.sol";
 import {Order, Receipt} from "../../src/types/Orders.sol";
-import {Opening, RoadState} from "../../src/types/Roads.sol";
+import {Opening} from "../../src/types/Roads.sol";
 import {Share, ShareKind} from "../../src/types/Share.sol";
 import {CourtFixture} from "../utils/CourtFixture.sol";
-import {Vm, vm} from "../utils/Vm.sol";
+import {vm} from "../utils/Vm.sol";
 
 /// @dev See Court.tree. In the trials here replica 0 stands alone against 1 and 2, unless a test says otherwise.
 contract CourtTest is CourtFixture {

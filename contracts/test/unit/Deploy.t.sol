@@ -2,10 +2,12 @@
 pragma solidity 0.8.37;
 
 import {Deploy} from "../../script/Deploy.s.sol";
+import {Court} from "../../src/Court.sol";
 import {Market} from "../../src/Market.sol";
 import {Providers} from "../../src/Providers.sol";
 import {Road} from "../../src/Road.sol";
 import {Vault} from "../../src/Vault.sol";
+import {ICourt} from "../../src/interfaces/ICourt.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {IProviders} from "../../src/interfaces/IProviders.sol";
 import {IRoad} from "../../src/interfaces/IRoad.sol";
@@ -29,6 +31,13 @@ contract DeployTest is MarketFixture {
         assertEq(address(road.vault()), address(vault), "the road's vault");
         assertEq(address(road.providers()), address(providers), "the road's providers");
         assertEq(address(road.market()), address(market), "the road's market");
+        assertEq(address(market.court()), address(court), "the market's court");
+        assertEq(address(road.court()), address(court), "the road's court");
+        assertTrue(vault.isModule(address(court)), "the vault's court");
+        assertEq(address(court.vault()), address(vault), "the court's vault");
+        assertEq(address(court.providers()), address(providers), "the court's providers");
+        assertEq(address(court.market()), address(market), "the court's market");
+        assertEq(address(court.road()), address(road), "the court's road");
         assertTrue(vault.isModule(address(leases)), "the vault's leases");
         assertEq(address(leases.vault()), address(vault), "the leases' vault");
         assertEq(address(leases.providers()), address(providers), "the leases' providers");
@@ -48,6 +57,8 @@ contract DeployTest is MarketFixture {
         new Market(vault, providers, court);
         vm.expectRevert(abi.encodeWithSelector(IMarket.Market_WiredToOther.selector, address(other.market)));
         new Market(other.vault, providers, court);
+        expectRevert(ICourt.Court_WiredToOther.selector);
+        new Court(vault, providers, market, road); // Market and Road name another
         expectRevert(IRoad.Road_WiredToOther.selector);
         new Road(vault, providers, market, court); // at an address that is no module
         address[] memory modules = new address[](1);
@@ -78,6 +89,17 @@ contract DeployTest is MarketFixture {
             Parameters.SEED_WINDOW + Parameters.SEED_LIFE < Parameters.UNBONDING,
             "stake outlives the jobs it was drawn for"
         );
+        uint256 judged = Parameters.APPEAL_WINDOW + Parameters.PANEL_TIME + Parameters.PROOF_WINDOW;
+        assertTrue(
+            Parameters.SEED_WINDOW + Parameters.SEED_LIFE + judged < Parameters.UNBONDING,
+            "and the last panel over the last of them"
+        );
+        assertTrue(Parameters.PANEL_TIME <= Parameters.SEED_LIFE, "a seed outlives the panel it drew");
+        assertTrue(Parameters.APPEAL_WINDOW <= Parameters.AUDIT_EPOCH, "pledges outlast what may be drawn");
+        assertTrue(2 * Parameters.AUDIT_EPOCH < Parameters.UNBONDING, "no exit waits for a pledge alone");
+        assertTrue(2 * Parameters.AUDIT_SPAN_BLOCKS * 12 < Parameters.APPEAL_WINDOW, "a draw can be acted on");
+        assertTrue(Parameters.MAX_PANEL == 2 * Parameters.MAX_REPLICAS + 1, "a panel of the largest job");
+        assertTrue(Parameters.MAX_PANEL <= 24, "three bytes of bits");
         assertTrue(
             Parameters.HORIZON + 2 * Parameters.ROAD_WINDOW <= Parameters.SEED_LIFE,
             "a seed outlives a road that was opened as the order expired"
@@ -100,5 +122,6 @@ contract DeployTest is MarketFixture {
         assertTrue(address(road).code.length <= CODE_BYTES_MAX, "road");
         assertTrue(address(leases).code.length <= CODE_BYTES_MAX, "leases");
         assertTrue(address(schedulers).code.length <= CODE_BYTES_MAX, "schedulers");
+        assertTrue(address(court).code.length <= CODE_BYTES_MAX, "court");
     }
 }

@@ -39,6 +39,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Road_NoCommit": "a job is taken to the road with at least one commit",
     "Road_NoPlaceLeft": "the places are taken by lower tickets than that of {operator}",
     "Road_NoQuorumInReceipt": "a receipt without a quorum does not end an open job",
+    "Road_NotCourt": "only the court brings commits to a panel; join it there",
     "Road_NotCommitting": "the commit set of job {job} is fixed",
     "Road_NotOpen": "job {job} is not open on the road: it was never taken there, or it is over",
     "Road_NotRevealing": "job {job} still takes commits; nothing can be revealed yet",
@@ -104,6 +105,25 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Leases_RequesterSignatureInvalid": "the requester did not sign these terms with its own key",
     "Leases_StartTooLate": "the terms had to be started by {startBy}",
     "Leases_TermsUsed": "a lease on these terms was started or cancelled before; take a new nonce",
+    "Court_ContextWrong": "the case of job {job} stands otherwise; read its events again",
+    "Court_CostTooHigh": "a panel for this order may cost {cost}, more than the books can hold",
+    "Court_DigestWrong": "the panel's answer was not made of this output",
+    "Court_FeeTooSmall": "the order's fee of {fee} is less than its share of an audit, {needed}",
+    "Court_FundTooSmall": "the audit fund of scheduler {scheduler} has {amount} and {needed} is "
+    "needed; anybody may fill it",
+    "Court_NotDrawn": "job {job} was not drawn for an audit",
+    "Court_NotFresh": "{operator} had a part in the job and cannot sit on its panel",
+    "Court_NotJudge": "only the Market and the Road may do that",
+    "Court_NotOpen": "job {job} has no case in that state: it never had one, it has moved on, or "
+    "it is over",
+    "Court_NothingHeld": "nothing that was slashed in job {job} can come back",
+    "Court_OpeningWrong": "the opening of replica {index} is missing, or not of its commitment",
+    "Court_PanelOpen": "the panel still sits on the road as job {panelJob}; it is finalized there",
+    "Court_SeedUnknown": "the hash of block {seedBlock} is not known: it is not mined yet, or it "
+    "is too old and nobody kept it",
+    "Court_TooEarly": "others have until {until} to act",
+    "Court_TooLate": "the time to do that was over at {until}",
+    "Court_WiredToOther": "the Vault, the Market and the Road belong to another Court",
     "Schedulers_AlreadyLeaving": "scheduler {scheduler} gave notice before; its bond can be taken "
     "back at {leavesAt}",
     "Schedulers_AmountZero": "a bond is more than nothing",
@@ -138,7 +158,9 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Panic": "the contract stopped at an internal check (code {code})",
 }
 _BUILT_IN: Final = {error.selector: error for error in BUILT_IN_ERRORS}
-_MONEY: Final = frozenset({"amount", "available", "cost", "escrow", "free", "needed", "stake"})
+_MONEY: Final = frozenset(
+    {"amount", "available", "cost", "escrow", "fee", "free", "needed", "stake"}
+)
 _UNIX_TIMES: Final = frozenset(
     {
         "closesAt",
@@ -150,6 +172,7 @@ _UNIX_TIMES: Final = frozenset(
         "settledAt",
         "startBy",
         "stopsAt",
+        "until",
     }
 )
 _YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date

@@ -77,6 +77,18 @@ def submit(
     expires_in: Annotated[
         int | None, typer.Option(help="Seconds until the order is void.", show_default=False)
     ] = None,
+    audit: Annotated[
+        float | None,
+        typer.Option(help="Chance in percent that the job is audited.", show_default=False),
+    ] = None,
+    escalate: Annotated[
+        bool | None,
+        typer.Option(
+            "--escalate/--no-escalate",
+            help="Pay for a panel of fresh providers if no quorum forms.",
+            show_default=False,
+        ),
+    ] = None,
     scheduler: SchedulerOption = None,
     wallet: WalletOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs to their end.")] = False,
@@ -102,6 +114,8 @@ def submit(
         bond=bond,
         max_ticket=max_ticket,
         expires_in_s=expires_in,
+        audit_percent=audit,
+        escalate=escalate,
         resources={
             key: value
             for key, value in (
@@ -208,10 +222,22 @@ def _overrides(**flags: Any) -> dict[str, Any]:
 
 def _notes(request: Any) -> list[str]:
     from assay_node.job_file import TICKETS_PER_REPLICA
+    from assay_node.protocol.units import microusd_to_text
 
     notes = []
-    if request.replicas == 1:
-        notes.append("one replica: nobody checks its result; use --replicas 3 to have it checked")
+    panel = microusd_to_text(request.panel_cost_microusd)
+    if request.audit_bps:
+        notes.append(
+            f"audited with a chance of {request.audit_bps / 100:g} %: of the fee, "
+            f"{microusd_to_text(request.audit_fee_microusd)} pays for audits of at most {panel}"
+        )
+    elif request.replicas == 1:
+        notes.append(
+            "one replica: nobody checks its result; use --replicas 3 to have it checked, or "
+            "--audit to have it checked by chance"
+        )
+    if request.escalate:
+        notes.append(f"if no quorum forms, {2 * request.replicas + 1} others run it: {panel} of it")
     if request.max_ticket > TICKETS_PER_REPLICA * request.replicas:
         last = request.max_ticket + 1
         notes.append(_FREEDOM_NOTE.format(last=last, skips=last - request.replicas))

@@ -76,8 +76,20 @@ class Order:
 
     @property
     def max_cost_microusd(self) -> int:
-        """The most the requester can be charged: every replica at the cap, and the fee."""
-        return self.replicas * self.max_rate_microusd * self.max_seconds + self.fee_microusd
+        """The most the requester can be charged: every replica at the cap, the fee, and a panel."""
+        run = self.max_rate_microusd * self.max_seconds
+        panel = self.panel_cost_microusd if self.escalate else 0
+        return self.replicas * run + self.fee_microusd + panel
+
+    @property
+    def panel_cost_microusd(self) -> int:
+        """The most that a panel of fresh operators can cost, whoever calls it."""
+        return panel_cost(self.replicas, self.max_rate_microusd, self.max_seconds)
+
+    @property
+    def audit_fee_microusd(self) -> int:
+        """What of the fee must pay for audits, or none of the order's jobs can be audited."""
+        return audit_fee(self.panel_cost_microusd, self.audit_bps)
 
     @property
     def nonce_number(self) -> int:
@@ -100,6 +112,16 @@ class SignedOrder:
 
     order: Order
     signature: bytes
+
+
+def panel_cost(replicas: int, max_rate_microusd: int, max_seconds: int) -> int:
+    """Return the most that a panel of 2k + 1 costs, as the contract `Court` has it."""
+    return (2 * replicas + 1) * max_rate_microusd * max_seconds
+
+
+def audit_fee(panel_cost_microusd: int, audit_bps: int) -> int:
+    """Return an audit's price times its chance: what an order's fee has to bring in for it."""
+    return panel_cost_microusd * audit_bps // BPS
 
 
 def job_id(order: Order, domain: typed_data.Domain) -> Digest:

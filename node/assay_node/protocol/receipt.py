@@ -55,6 +55,10 @@ class Receipt:
     replicas: tuple[Replica, ...]
 
 
+ROUNDS_MAX: Final = 256
+"""A tag of a later round has no standing at the court: a panel tries all that come before."""
+
+
 def tag(job: Digest, round_number: int, output: Digest) -> Digest:
     """Return `keccak(job, round, output digest)`: equal for equal outputs, useless elsewhere."""
     return Digest(keccak(abi_encode(["bytes32", "uint32", "bytes32"], [job, round_number, output])))

@@ -94,6 +94,13 @@ class Admission:
                 f"the fee of {microusd_to_text(order.fee_microusd)} is below this scheduler's "
                 f"{microusd_to_text(policy.fee_microusd)}"
             )
+        fee = policy.fee_microusd + order.audit_fee_microusd
+        if order.fee_microusd < fee:
+            raise Refused(
+                f"the fee of {microusd_to_text(order.fee_microusd)} is below "
+                f"{microusd_to_text(fee)}: this scheduler's {microusd_to_text(policy.fee_microusd)}"
+                f" and, for audits, {order.audit_bps / 100:g} % of what one can cost"
+            )
         if order.max_seconds > policy.seconds_max:
             raise Refused(
                 f"a time limit of {order.max_seconds} s is above this scheduler's "

@@ -28,7 +28,7 @@ from assay_node.protocol.messages import (
     Terms,
     TermsRequest,
 )
-from assay_node.protocol.order import Order, SignedOrder, job_id
+from assay_node.protocol.order import Order, SignedOrder, audit_fee, job_id, panel_cost
 from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import microusd_to_text
 from assay_node.services.verification import verify_result
@@ -65,6 +65,18 @@ class JobRequest:
     commit_window_s: int = 120
     reveal_window_s: int = 60
     expires_in_s: int = 3600
+    audit_bps: int = 0
+    escalate: bool = False
+
+    @property
+    def panel_cost_microusd(self) -> int:
+        """The most that a panel of fresh operators can cost."""
+        return panel_cost(self.replicas, self.max_rate_microusd, self.max_seconds)
+
+    @property
+    def audit_fee_microusd(self) -> int:
+        """What the fee has to bring in for audits."""
+        return audit_fee(self.panel_cost_microusd, self.audit_bps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +92,8 @@ class PreparedJob:
     def max_cost_microusd(self) -> int:
         """The most the job can cost."""
         r = self.request
-        return r.replicas * r.max_rate_microusd * r.max_seconds + self.fee_microusd
+        panel = r.panel_cost_microusd if r.escalate else 0
+        return r.replicas * r.max_rate_microusd * r.max_seconds + self.fee_microusd + panel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +168,8 @@ class Requester:
         cid, block = job_spec.encode(spec)
         stored = await self._artifacts.add_bytes(block, codec=cids.DAG_CBOR)
         assert stored == cid
-        return PreparedJob(
-            request=request, spec=cid, inputs=inputs, fee_microusd=terms.fee_microusd
-        )
+        fee = terms.fee_microusd + request.audit_fee_microusd
+        return PreparedJob(request=request, spec=cid, inputs=inputs, fee_microusd=fee)
 
     async def submit(
         self, prepared: PreparedJob, terms: Terms, signer: OrderSigner, records: Path | None = None
@@ -258,6 +270,8 @@ class Requester:
             reveal_window_s=r.reveal_window_s,
             seed_block=head.number + ahead,
             expiry=int(self._clock.now()) + min(r.expires_in_s, terms.expiry_s_max),
+            audit_bps=r.audit_bps,
+            escalate=r.escalate,
             nonce=nonce.to_bytes(32),
         )
         return SignedOrder(order=order, signature=signer.sign_digest(job_id(order, self._domain)))

@@ -567,6 +567,21 @@ async def test_a_restarted_scheduler_remembers_its_providers_and_waits_for_them(
     assert away[operator(77)] == float("inf")
 
 
+async def test_an_order_for_audits_pays_for_them(world):
+    order = an_order(audit_bps=500)
+    needed = POLICY.fee_microusd + order.audit_fee_microusd
+    with pytest.raises(AssayError, match="for audits, 5 % of what one can cost"):
+        await world.submit(audit_bps=500, fee_microusd=needed - 1)
+    await world.submit(audit_bps=500, fee_microusd=needed)
+
+
+async def test_an_order_with_a_panel_needs_the_budget_for_it(world):
+    world.chain.budgets[world.wallet.address] = an_order(escalate=True).max_cost_microusd - 1
+    with pytest.raises(AssayError, match="this order can cost"):
+        await world.submit(escalate=True)
+    await world.submit()
+
+
 async def test_two_orders_cannot_promise_the_same_budget(world):
     one = an_order().max_cost_microusd
     world.chain.budgets[world.wallet.address] = one + one // 2

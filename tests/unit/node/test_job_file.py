@@ -30,9 +30,20 @@ def test_flags_win_over_the_file_key_by_key(tmp_path):
     assert (job.resources.memory_bytes, job.resources.output_bytes) == (3 << 30, 1 << 20)
 
 
+def test_audits_and_panels_are_asked_for(tmp_path):
+    (tmp_path / "job.toml").write_text('command = ["true"]\naudit_percent = 2.5\nescalate = true\n')
+    job = read(tmp_path)
+    assert (job.audit_bps, job.escalate) == (250, True)
+    assert job.panel_cost_microusd == 7 * 10_000 * 300
+    assert job.audit_fee_microusd == 7 * 10_000 * 300 // 40
+    job = read(tmp_path, escalate=False, audit_percent=0)
+    assert (job.audit_bps, job.escalate, job.audit_fee_microusd) == (0, False, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ('command = ["true"]\naudit_percent = 100.5', "audit_percent"),
         ("command = [", "not TOML"),
         ('command = ["true"]\nprise = "1"', "prise"),
         ('command = "true"', "command"),

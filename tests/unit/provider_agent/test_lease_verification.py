@@ -83,6 +83,11 @@ async def test_1_numbers_out_of_range(world: World, numbers: dict[str, int]) -> 
     assert "small numbers" in await refusal(world, an_offer(world, **numbers))
 
 
+async def test_1_a_round_whose_answer_no_panel_could_confirm(world: World) -> None:
+    assert "round 256 is beyond 255" in await refusal(world, an_offer(world, round_number=256))
+    assert await verifier(world).verify(an_offer(world, round_number=255), asking=SCHEDULER)
+
+
 async def test_2_too_little_time_is_left(world: World) -> None:
     enough = int(NOW) + 60 + 30 + 20
     assert await verifier(world).verify(an_offer(world, expiry=enough), asking=SCHEDULER)

@@ -108,6 +108,15 @@ def test_an_order_that_makes_no_sense_is_refused(change: dict[str, object], text
 
 def test_the_most_an_order_can_cost() -> None:
     assert an_order().max_cost_microusd == 3 * 500 * 60 + 1000
+    with_panel = an_order(escalate=True)
+    assert with_panel.panel_cost_microusd == 7 * 500 * 60
+    assert with_panel.max_cost_microusd == (3 + 7) * 500 * 60 + 1000
+
+
+def test_what_an_audit_adds_to_the_fee() -> None:
+    assert an_order().audit_fee_microusd == 0
+    assert an_order(audit_bps=250).audit_fee_microusd == 7 * 500 * 60 * 250 // 10_000
+    assert an_order(audit_bps=10_000).audit_fee_microusd == 7 * 500 * 60
 
 
 @pytest.mark.parametrize(
