@@ -11,7 +11,7 @@ broken=()
 rule() {
     local name=$1 started=$SECONDS output
     shift
-    printf 'check: %-28s' "$name"
+    printf 'check: %-32s' "$name"
     if output=$("$@" 2>&1 </dev/null); then
         printf 'ok (%s s)\n' $((SECONDS - started))
     else
