@@ -39,7 +39,6 @@ class FakeRoad:
         self.steps: list[RoadStep] = []
         self.settlements: dict[Digest, Settlement] = {}
         self.refuse: Callable[[RoadStep], str | None] = lambda step: None
-        self.road_block = 10
         self.looks = 0
 
     async def road_window_s(self) -> int:
@@ -62,6 +61,9 @@ class FakeRoad:
 
     async def pursue_steps(self) -> None:
         pass
+
+    def newest_block(self) -> int:
+        return 10
 
     def take(self, step: RoadStep) -> None:
         """Take a step as anybody, or refuse it as the contract does."""
@@ -97,7 +99,7 @@ class FakeRoad:
         if is_fixed and len(step.commits) != order.replicas:
             raise _refusal("Road_SetIncomplete")
         self.spent.add(order.nonce_number)
-        self.opened_at.append((self.road_block, job))
+        self.opened_at.append((self.newest_block(), job))
         self.on_road[job] = RoadJob(
             job=job,
             state=RoadState.REVEALING if is_fixed else RoadState.COMMITTING,

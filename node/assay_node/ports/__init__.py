@@ -34,6 +34,7 @@ from assay_node.ports.road import (
     RoadReader,
     RoadState,
     RoadStep,
+    SchedulerChain,
 )
 from assay_node.ports.store import (
     JobChange,
@@ -90,6 +91,7 @@ __all__ = [
     "RoadReader",
     "RoadState",
     "RoadStep",
+    "SchedulerChain",
     "SchedulerStore",
     "Settlement",
     "SettlementChain",

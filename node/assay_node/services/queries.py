@@ -231,6 +231,8 @@ def _why(job: JobRecord) -> str:
             )
         case JobState.SETTLING:
             return "waiting for the settlement to be mined"
+        case JobState.ON_ROAD:
+            return "it was taken to the on-chain road, which ends it; see `assay job advance`"
         case JobState.SETTLED:
             return "a quorum agreed and was paid"
         case JobState.NO_QUORUM:
