@@ -44,5 +44,7 @@ def opens_at(
         place: this operator's in the commit set, from 0; the lower ones go first.
         terms: the provider's patience.
     """
-    silent = max(revealed_at + reveal_window_s, heard_at) + terms.patience_s
-    return min(silent, expiry - terms.margin_s) + place * terms.turn_s
+    window_over = revealed_at + reveal_window_s
+    silent = max(window_over, heard_at) + terms.patience_s
+    # An order that expires soon still leaves its scheduler the window.
+    return max(window_over, min(silent, expiry - terms.margin_s)) + place * terms.turn_s

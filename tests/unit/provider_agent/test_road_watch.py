@@ -278,6 +278,7 @@ def test_when_a_job_is_taken_to_the_road() -> None:
     assert due() == 1_160, "nobody was heard since the time to reveal was over"
     assert due(heard_at=5_000.0) == 5_100, "it was heard later"
     assert due(heard_at=9_999.0) == 9_950, "but not past the expiry"
+    assert due(expiry=1_100) == 1_060, "and not before the time to reveal is over"
     assert due(place=2) == 1_180, "those before us go first"
 
 
