@@ -209,6 +209,7 @@ def policy(settings: Settings) -> Policy:
             offer_timeout_s=mine.offer_timeout_s,
             settle_margin_s=mine.settle_margin_s,
         ),
+        confirmations=settings.chain.confirmations,
     )
 
 

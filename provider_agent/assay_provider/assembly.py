@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Self
 
-from assay_node.ports import Artifacts, ChainReader, Clock, Network, OrderSigner
+from assay_node.ports import Artifacts, Clock, Network, OrderSigner, RoadChain
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.evidence import EvidenceKeeper
@@ -17,6 +17,7 @@ from assay_provider.lease_work import LeaseWork
 from assay_provider.offering import Offering
 from assay_provider.personas import Conduct
 from assay_provider.reconciliation import Reconciliation
+from assay_provider.road_watch import RoadWatch
 from assay_provider.runtime.sandbox import Sandbox
 from assay_provider.scheduler_links import SchedulerLinks
 from assay_provider.scheduler_requests import SchedulerRequests
@@ -30,7 +31,7 @@ class ProviderParts:
 
     network: Network
     artifacts: Artifacts
-    chain: ChainReader
+    chain: RoadChain
     leases: ProviderLeases
     signer: OrderSigner
     sandbox: Sandbox
@@ -54,6 +55,7 @@ class Assembly:
     acceptance: LeaseAcceptance
     requests: SchedulerRequests
     reconciliation: Reconciliation
+    road: RoadWatch
 
     @classmethod
     def of(
@@ -142,4 +144,17 @@ class Assembly:
                 stop=work.stop,
             ),
             reconciliation=Reconciliation(book=book, closing=closing, links=links, stop=work.stop),
+            road=RoadWatch(
+                road=parts.chain,
+                book=book,
+                closing=closing,
+                supply=supply,
+                domain=domain,
+                signer=signer,
+                clock=clock,
+                conduct=conduct,
+                terms=supply.road,
+                is_connected=links.is_connected,
+                stop=work.stop,
+            ),
         )

@@ -14,7 +14,8 @@ from assay_node.app import (
     open_store,
     peer_key,
 )
-from assay_node.chain.client import open_reader
+from assay_node.chain.client import open_chain
+from assay_node.chain.wallet import WalletChain
 from assay_node.network import open_network, peer_id_of
 from assay_node.ports import OrderSigner
 from assay_node.private_files import private_directory
@@ -32,6 +33,7 @@ from assay_provider.daemon import serve
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
+from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime.bubblewrap import open_sandbox
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
 from assay_provider.runtime.preparation import SandboxSettings
@@ -101,13 +103,14 @@ async def open_provider(
         slots_max=mine.slots,
     )
     async with (
-        open_reader(chain_settings(settings)) as chain,
+        open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
         open_sandbox(sandbox_settings) as sandbox,
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
         supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
+        await _warn_without_gas(chain, signer.address)
         parts = ProviderParts(
             network=network,
             artifacts=artifacts,
@@ -118,6 +121,16 @@ async def open_provider(
             clock=SystemClock(),
         )
         yield parts, supply
+
+
+async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
+    if not await chain.eth_balance(signer):
+        logger.warning(
+            "the signing key %s holds no coin for gas: should a scheduler disappear, this provider "
+            "cannot reveal on the on-chain road and loses its bond; send it enough for a few "
+            "transactions",
+            signer,
+        )
 
 
 def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
@@ -149,6 +162,13 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         requesters_denied=frozenset(address(a) for a in settings.requesters_denied),
         result_keep_s=settings.result_keep_s,
         allow_weak_isolation=chain_id == LOCAL_CHAIN_ID,
+        road=RoadTerms(
+            opens=settings.road_opens,
+            patience_s=settings.road_patience_s,
+            margin_s=settings.road_margin_s,
+            turn_s=settings.road_turn_s,
+            poll_s=settings.road_poll_s,
+        ),
     )
 
 

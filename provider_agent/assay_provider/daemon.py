@@ -72,6 +72,7 @@ async def _serve_in(
     coroutines = [
         provider.offering.keep_current(),
         provider.closing.sweep_for_ever(provider.work.stop),
+        provider.road.run(),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers

@@ -97,6 +97,10 @@ class SchedulerLinks:
             await introduced.wait()
         return next((wallet for wallet, peer in self._peers.items() if peer == peer_id), None)
 
+    def is_connected(self, scheduler: Address) -> bool:
+        """Tell whether a scheduler answers at the moment."""
+        return self._event(scheduler).is_set()
+
     async def peer_of(self, scheduler: Address) -> PeerId:
         """Return a scheduler's peer once it is connected; waits until then."""
         await self._event(scheduler).wait()

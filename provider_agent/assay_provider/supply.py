@@ -1,10 +1,11 @@
 """What one provider sells and under which conditions: the daemon's settings, already checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Slot
+from assay_provider.road_terms import RoadTerms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class Supply:
     `bond_max_microusd` bounds what one job may put at stake; `scheduler_bond_min_microusd` is what
     a scheduler must have at stake itself. `result_keep_s` is how long the output
     of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
+    `road` is the patience with which jobs are taken to the on-chain road.
     """
 
     operator: Address
@@ -34,3 +36,4 @@ class Supply:
     result_keep_s: int = 86_400
     offer_lifetime_s: int = 120
     allow_weak_isolation: bool = False
+    road: RoadTerms = field(default_factory=RoadTerms)

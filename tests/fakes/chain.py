@@ -6,7 +6,9 @@ from assay_node.ports import (
     Account,
     Head,
     OutgoingTransaction,
+    OverrideRoad,
     Paid,
+    RoadStep,
     SchedulerBond,
     Settlement,
     SignedTransaction,
@@ -21,14 +23,16 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.order import job_id
 from assay_node.protocol.receipt import EFFORT_BPS, Receipt, tally
 from assay_node.protocol.typed_data import Domain
+from tests.fakes.road import FakeRoad
 
 MARKET = Address("0x" + "ee" * 20)
 
 
-class FakeSettlementChain:
+class FakeSettlementChain(FakeRoad):
     """One chain, one market, no blocks to wait for."""
 
     def __init__(self, operators: Sequence[Address], signers: dict[Address, Address]) -> None:
+        super().__init__(Domain(31337, MARKET), lambda: self.timestamp)
         self.chain_id = 31337
         self.market = MARKET
         self.block = 100
@@ -45,6 +49,7 @@ class FakeSettlementChain:
         self.holds_back = False
         """Nothing is mined before the next `pursue`."""
         self._receipts: dict[Digest, tuple[Receipt, ...]] = {}
+        self._overrides: dict[Digest, OverrideRoad] = {}
         self._outcomes: dict[Digest, TransactionOutcome] = {}
         self._nonce = 0
 
@@ -96,6 +101,16 @@ class FakeSettlementChain:
         self._answer()
         await self._keep(self._outgoing("keep_seed", ()))
 
+    async def start_step(self, job: Digest, step: RoadStep) -> bool:
+        self._answer()
+        assert isinstance(step, OverrideRoad)
+        outgoing = self._outgoing("road_step", (job,))
+        self._overrides[outgoing.id] = step
+        return await self._keep(outgoing)
+
+    def newest_block(self) -> int:
+        return self.block
+
     async def gas_price(self) -> int:
         self._answer()
         return self.price
@@ -138,13 +153,19 @@ class FakeSettlementChain:
         settlements, skipped = [], []
         for receipt in self._receipts.get(outgoing.id, ()):
             job = job_id(receipt.signed_order.order, Domain(self.chain_id, self.market))
-            if job in self.settled:
+            if job in self.settled or job in self.on_road:
                 skipped.append(SkippedReceipt(job_id=job, reason="the nonce is spent"))
                 continue
             if any(not self._is_drawn(r.operator, r.ticket) for r in receipt.replicas):
                 skipped.append(SkippedReceipt(job_id=job, reason="an operator was not drawn"))
                 continue
             self.settled[job] = self._settle(job, outgoing.id, receipt)
+            settlements.append(self.settled[job])
+        override = self._overrides.get(outgoing.id)
+        if override is not None:
+            self.take(override)
+            (job,) = outgoing.jobs
+            self.settled[job] = self._settle(job, outgoing.id, override.receipt)
             settlements.append(self.settled[job])
         self._outcomes[outgoing.id] = TransactionOutcome(
             outgoing=outgoing,

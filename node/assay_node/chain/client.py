@@ -30,7 +30,16 @@ SENDING: Final = SendingSettings(
 )
 """For a chain that is trusted as soon as it has mined something."""
 
-_CONTRACTS: Final = ("token", "vault", "providers", "market", "road", "leases", "court", "schedulers")
+_CONTRACTS: Final = (
+    "token",
+    "vault",
+    "providers",
+    "market",
+    "road",
+    "leases",
+    "court",
+    "schedulers",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

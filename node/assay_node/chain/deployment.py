@@ -11,7 +11,17 @@ from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.ids import Address, Digest, address, digest_from_hex, to_hex
 
 _FILE_BYTES_MAX = 16 << 10  # a deployment has a dozen fields; anything larger is another file
-_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "court", "schedulers", "treasury")
+_ADDRESSES = (
+    "token",
+    "vault",
+    "providers",
+    "market",
+    "road",
+    "leases",
+    "court",
+    "schedulers",
+    "treasury",
+)
 _CHAIN_ID, _DEPLOY_BLOCK = "chainId", "deployBlock"  # as the deploy script spells them
 
 

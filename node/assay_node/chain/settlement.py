@@ -1,11 +1,12 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from assay_node.chain.abi_codec import Log
 from assay_node.chain.abi_orders import abi_receipt
+from assay_node.chain.contracts import ERRORS
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
     ROAD_SLASH_REASON,
@@ -20,14 +21,22 @@ from assay_node.chain.events import (
     read_settlements,
     sum_earnings,
 )
-from assay_node.chain.hex_values import to_bytes
+from assay_node.chain.hex_values import to_bytes, to_int
 from assay_node.chain.outbox import GAS_MAX, TRANSACTION_BYTES_MAX, Ended, Outbox, SendingSettings
 from assay_node.chain.reader import MarketReader
-from assay_node.chain.road import job_from_logs, opened_topics, order_in_call, step_topics
-from assay_node.chain.rpc import JsonRpc
+from assay_node.chain.refusals import explained
+from assay_node.chain.road import (
+    describe,
+    job_from_logs,
+    opened_topics,
+    order_in_call,
+    road_call,
+    step_topics,
+)
+from assay_node.chain.rpc import JsonRpc, RpcRefusal
 from assay_node.ports.chain import Settlement, SkippedReceipt, TransactionOutcome
 from assay_node.ports.keys import OrderSigner
-from assay_node.ports.road import RoadJob
+from assay_node.ports.road import RoadJob, RoadStep
 from assay_node.ports.transactions import OutgoingTransaction, TransactionStore
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Address, Digest, to_hex
@@ -51,6 +60,14 @@ REPLICA_BYTES: Final = 416
 
 LOG_BLOCKS_MAX: Final = 2_000
 """Public endpoints answer `eth_getLogs` for ranges of a few thousand blocks only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """What a step on the road costs whoever takes it."""
+
+    gas: int
+    wei: int
 
 
 class EventReader(MarketReader):
@@ -113,6 +130,21 @@ class EventReader(MarketReader):
             logs = await self._logs(step_topics(job), first, last)
         found = job_from_logs(job, slot, logs)
         return replace(found, signed_order=await self._order_of(job, logs[0])) if logs else found
+
+    async def cost_of_step(self, step: RoadStep, sender: Address) -> StepCost:
+        """Return what a step would cost `sender` now.
+
+        Raises:
+            ContractRefusal: it would be refused.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        call = road_call(self._contracts.road, step)
+        request = {"from": sender, "to": call.to, "data": to_hex(call.data)}
+        try:
+            gas = to_int(await self._rpc.read("eth_estimateGas", request))
+        except RpcRefusal as error:
+            raise explained(error, describe(step), ERRORS) from None
+        return StepCost(gas=gas, wei=gas * to_int(await self._rpc.read("eth_gasPrice")))
 
     async def _opened_at(self, job: Digest, last: int) -> int:
         """Return the block that a job was opened in: the newest ones are asked first."""

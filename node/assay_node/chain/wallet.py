@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from eth_abi.abi import encode as abi_encode
@@ -42,14 +41,6 @@ _DOMAIN_TYPE: Final = (
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _TOKEN_VERSIONS: Final = ("1", "2")  # OpenZeppelin's tokens say 1, USDC says 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepCost:
-    """What a step on the road costs whoever takes it."""
-
-    gas: int
-    wei: int
 
 
 class WalletChain(SettlementWallet):
@@ -191,17 +182,6 @@ class WalletChain(SettlementWallet):
     async def take_step(self, step: RoadStep) -> Digest:
         """Move a job on the road, and wait until that is final."""
         return await self._do(road_call(self._contracts.road, step), describe(step))
-
-    async def cost_of_step(self, step: RoadStep) -> StepCost:
-        """Return what a step would burn now.
-
-        Raises:
-            ContractRefusal: it would be refused.
-            ChainUnavailable: the endpoint does not answer.
-        """
-        call = road_call(self._contracts.road, step)
-        gas = await self._outbox.estimate(call, describe(step))
-        return StepCost(gas=gas, wei=gas * await self.gas_price())
 
     async def start_step(self, job: Digest, step: RoadStep) -> bool:
         """Keep and send a step; False where another one of this wallet is on its way for the job.

@@ -9,14 +9,18 @@ from assay_node.cli import output
 from assay_node.cli.following import follow
 from assay_node.cli.output import JsonOption
 from assay_node.cli.submit import SchedulerOption, WalletOption
+from assay_node.protocol.errors import RemoteError
 
 if TYPE_CHECKING:
     from assay_node.protocol.ids import Digest
+    from assay_node.services.standing import Standing
     from assay_node.settings import Settings
 
 app = typer.Typer()
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, or enough of its beginning.")]
+JOBS_ASKED_MAX = 20
+"""Each costs a few questions to the chain; the newest are of interest."""
 RESULT_BYTES_MAX = 1 << 40
 """The order's own output limit was enforced by every provider of the quorum."""
 
@@ -30,7 +34,10 @@ def jobs(
     wallet: WalletOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List your newest jobs with their state and cost."""
+    """List your newest jobs with their state and cost.
+
+    Where the scheduler cannot be asked, the chain says what became of those submitted from here.
+    """
     settings = _settings(scheduler, wallet)
     output.run(_jobs(settings, everybody=everybody, as_json=as_json))
 
@@ -42,7 +49,10 @@ def status(
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a job stage by stage until it ends; with --json print it as it is."""
+    """Follow a job stage by stage until it ends; with --json print it as it is.
+
+    Where the scheduler cannot be asked, the chain says where the job stands there.
+    """
     settings = _settings(scheduler, None)
     output.run(_status(settings, job, live=not (once or as_json), as_json=as_json))
 
@@ -80,44 +90,131 @@ def _settings(scheduler: str | None, wallet: str | None) -> "Settings":
 async def _jobs(settings: "Settings", *, everybody: bool, as_json: bool) -> None:
     from assay_node.app import open_requester
     from assay_node.cli.wallets import wallet_address
-    from assay_node.protocol.units import microusd_to_text
 
     mine = None if everybody else wallet_address(settings)
-    async with open_requester(settings) as requester:
-        document = await requester.document("jobs", requester=mine)
+    try:
+        async with open_requester(settings) as requester:
+            document = await requester.document("jobs", requester=mine)
+    except RemoteError as error:
+        output.people().print(f"the scheduler cannot be asked ({error}); the chain says:")
+        document = {"jobs": await _jobs_on_chain(settings)}
     if as_json:
         output.print_json(document)
         return
+    _show_jobs(document["jobs"])
+
+
+def _show_jobs(lines: list[dict[str, Any]]) -> None:
+    from assay_node.protocol.units import microusd_to_text
+
     results = output.results()
-    if not document["jobs"]:
+    if not lines:
         results.print("no jobs yet; `assay submit DIRECTORY` orders one")
-    for line in document["jobs"]:
+    for line in lines:
         cost = line["cost_microusd"]
         shown = "" if cost is None else f" cost {microusd_to_text(cost)}"
         results.print(f"{line['job']}  {line['state']:<10} {line['name']}{shown}", markup=False)
 
 
+async def _jobs_on_chain(settings: "Settings") -> list[dict[str, Any]]:
+    """Return what the chain says of the newest jobs that were submitted from here."""
+    from assay_node.protocol.ids import digest_from_hex
+
+    paths = (settings.requester.home / "jobs").glob("0x*.json")
+    newest = sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:JOBS_ASKED_MAX]
+    lines = []
+    for path in newest:
+        name, standing = await _standing(settings, digest_from_hex(path.stem))
+        settlement = standing.settlement
+        state = standing.road.state.value
+        if settlement is not None:
+            state = "settled" if settlement.agreed else "no_quorum"
+        lines.append(
+            {
+                "job": path.stem,
+                "name": name,
+                "state": state,
+                "cost_microusd": None if settlement is None else settlement.cost_microusd,
+            }
+        )
+    return lines
+
+
+async def _standing(settings: "Settings", job: "Digest") -> tuple[str, "Standing"]:
+    """Return a job's name, if it was submitted from here, and where it stands on the chain."""
+    from assay_node.app import chain_settings
+    from assay_node.chain.client import open_reader
+    from assay_node.services.order_records import read_record
+    from assay_node.services.road import Holdings
+    from assay_node.services.standing import standing_of
+
+    record = read_record(settings.requester.home / "jobs", job)
+    held = Holdings(
+        signed_order=None if record is None else record.signed_order,
+        commit_set=None if record is None else record.commit_set,
+    )
+    async with open_reader(chain_settings(settings)) as chain:
+        return "" if record is None else record.name, await standing_of(chain, job, held)
+
+
 async def _status(settings: "Settings", job: str, *, live: bool, as_json: bool) -> None:
     from assay_node.app import open_requester
-    from assay_node.services.summary import summary_lines
 
-    job_id = _job_id(settings, job)
-    async with open_requester(settings) as requester:
-        if live:
-            document = await follow(requester, job_id, output.people())
-        else:
-            document = await requester.document("job", job=job_id)
+    job_id = job_id_of(settings, job)
+    records = settings.requester.home / "jobs"
+    try:
+        async with open_requester(settings) as requester:
+            if live:
+                document = await follow(requester, job_id, output.people(), records=records)
+            else:
+                document = await requester.document("job", job=job_id)
+    except RemoteError as error:
+        await _status_on_chain(settings, job_id, error, as_json=as_json)
+        return
     if as_json:
         output.print_json(document)
         return
+    await _show_status(settings, job_id, document)
+
+
+async def _show_status(settings: "Settings", job: "Digest", document: dict[str, Any]) -> None:
+    from assay_node.services.standing import standing_lines
+    from assay_node.services.summary import summary_lines
+
     for line in summary_lines(document):
+        output.results().print(line, markup=False)
+    if document["state"] == "on_road":
+        _, standing = await _standing(settings, job)
+        for line in standing_lines(standing):
+            output.results().print(f"  {line}", markup=False)
+
+
+async def _status_on_chain(
+    settings: "Settings", job: "Digest", error: "RemoteError", *, as_json: bool
+) -> None:
+    """Say what the chain knows of a job whose scheduler cannot be asked.
+
+    Raises:
+        RemoteError: nothing at all.
+    """
+    from assay_node.protocol.ids import to_hex
+    from assay_node.services.standing import standing_document, standing_lines
+
+    name, standing = await _standing(settings, job)
+    if not standing.known:
+        raise error
+    output.people().print(f"the scheduler cannot be asked ({error}); the chain says:")
+    if as_json:
+        output.print_json(standing_document(standing))
+        return
+    for line in (f"{name} {to_hex(job)}".strip(), *standing_lines(standing)):
         output.results().print(line, markup=False)
 
 
 async def _explain(settings: "Settings", job: str, *, as_json: bool) -> None:
     from assay_node.app import open_requester
 
-    job_id = _job_id(settings, job)
+    job_id = job_id_of(settings, job)
     async with open_requester(settings) as requester:
         document = await requester.document("explain", job=job_id)
     if as_json:
@@ -134,7 +231,7 @@ async def _result(
     from assay_node.ports import ArtifactLimits
     from assay_node.protocol.ids import to_hex
 
-    job_id = _job_id(settings, job)
+    job_id = job_id_of(settings, job)
     target = destination or Path(f"result-{to_hex(job_id)[2:10]}")
     async with open_requester(settings) as requester:
         with output.spinner("checking the receipt against the chain"):
@@ -175,7 +272,7 @@ def _explanation(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _job_id(settings: "Settings", text: str) -> "Digest":
+def job_id_of(settings: "Settings", text: str) -> "Digest":
     """Return a job id from its beginning, using the records of what was submitted from here."""
     from assay_node.protocol.errors import LocalError
     from assay_node.protocol.ids import digest_from_hex

@@ -74,6 +74,13 @@ ENTRIES: Final = (
         panel=_REQUESTERS,
     ),
     Entry(
+        name="job",
+        module="assay_node.cli.job",
+        help="Move a job on without its scheduler.",
+        panel=_REQUESTERS,
+        is_group=True,
+    ),
+    Entry(
         name="artifact",
         module="assay_node.cli.artifact",
         help="Add, fetch and list files by CID.",

@@ -182,7 +182,9 @@ async def _submit(
             people.print(f"admitted {to_hex(submitted[-1].job)}")
         documents: list[dict[str, Any]] = []
         if wait:
-            documents = [await follow(requester, done.job, people) for done in submitted]
+            documents = [
+                await follow(requester, done.job, people, records=records) for done in submitted
+            ]
     if as_json:
         output.print_json(
             {

@@ -25,6 +25,7 @@ from assay_node.keys import (
     SCRYPT_N_DEVELOPMENT,
     LocalKey,
     create_key,
+    keystore_address,
     load_keystore,
     load_peer_key,
     save_keystore,
@@ -311,6 +312,8 @@ class Market:
                     environment=self._provider_environment(number),
                     timeout_s=COMMAND_S,
                 )
+                # The daemon pays for what it does on the on-chain road.
+                await self.fund(keystore_address(self._signer_path(number)), 0)
 
         async with asyncio.TaskGroup() as tasks:
             for number in range(1, self.settings.providers + 1):
@@ -328,6 +331,9 @@ class Market:
         self.processes[name] = process
         self._stack.push_async_callback(process.stop)
         await process.start()
+
+    def _signer_path(self, number: int) -> Path:
+        return self._directory / self.provider(number) / "signer.json"
 
     def provider(self, number: int) -> str:
         """Return the name of provider `number`."""

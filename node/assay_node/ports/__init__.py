@@ -35,6 +35,7 @@ from assay_node.ports.road import (
     RoadReader,
     RoadState,
     RoadStep,
+    SchedulerChain,
 )
 from assay_node.ports.store import (
     JobChange,
@@ -92,6 +93,7 @@ __all__ = [
     "RoadState",
     "RoadStep",
     "SchedulerBond",
+    "SchedulerChain",
     "SchedulerStore",
     "Settlement",
     "SettlementChain",

@@ -220,6 +220,10 @@ class SchedulerStore(TransactionStore, Protocol):
         """Apply a final transaction: settled jobs, failed jobs with reasons; the rest unbound."""
         ...
 
+    async def settled_elsewhere(self, settlement: Settlement, *, now: float) -> None:
+        """End a job by what the chain did without a transaction of this scheduler."""
+        ...
+
     async def counts(self) -> Mapping[JobState, int]:
         """Return how many jobs are in each state."""
         ...

@@ -21,6 +21,8 @@ class JobState(StrEnum):
     """The commit set is fixed; reveals are coming in."""
     SETTLING = "settling"
     """The receipt is complete; its settlement is being mined."""
+    ON_ROAD = "on_road"
+    """Somebody took it to the on-chain road, from where its end comes."""
     SETTLED = "settled"
     """A quorum agreed and was paid."""
     NO_QUORUM = "no_quorum"
@@ -38,6 +40,8 @@ class JobEvent(StrEnum):
     REDRAWN = "redrawn"
     """The chain was reorganised: its seed block now draws others."""
     REVEALED = "revealed"
+    TAKEN = "taken"
+    """Its order's nonce is spent: it is on the on-chain road."""
     SETTLED = "settled"
     NO_QUORUM = "no_quorum"
     FAILED = "failed"
@@ -60,6 +64,13 @@ JOB_MOVES: Final[Mapping[tuple[JobState, JobEvent], JobState]] = MappingProxyTyp
         (JobState.SETTLING, JobEvent.SETTLED): JobState.SETTLED,
         (JobState.SETTLING, JobEvent.NO_QUORUM): JobState.NO_QUORUM,
         (JobState.SETTLING, JobEvent.FAILED): JobState.FAILED,
+        (JobState.ADMITTED, JobEvent.TAKEN): JobState.ON_ROAD,
+        (JobState.RUNNING, JobEvent.TAKEN): JobState.ON_ROAD,
+        (JobState.REVEALING, JobEvent.TAKEN): JobState.ON_ROAD,
+        (JobState.SETTLING, JobEvent.TAKEN): JobState.ON_ROAD,
+        (JobState.ON_ROAD, JobEvent.SETTLED): JobState.SETTLED,
+        (JobState.ON_ROAD, JobEvent.NO_QUORUM): JobState.NO_QUORUM,
+        (JobState.ON_ROAD, JobEvent.FAILED): JobState.FAILED,  # a reorg took it off for good
     }
 )
 

@@ -74,7 +74,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Asks for a public document: "jobs", "job" or "explain".
+    """Asks for a public document: "jobs", "job", "explain", "commit_set" or "providers".
 
     `after_event` > 0 with `wait_s` > 0 holds the answer back until the job has a newer event.
     """

@@ -138,8 +138,10 @@ class Endpoints:
             return Document(json=json.dumps(await self._queries.jobs(query.requester)))
         if query.kind == "providers":
             return Document(json=json.dumps(self._queries.providers()))
-        if query.job is None or query.kind not in ("job", "explain"):
-            raise Refused("ask for jobs, providers, or a job or explain with its id")
+        if query.job is None or query.kind not in ("job", "explain", "commit_set"):
+            raise Refused("ask for jobs, providers, or a job, explain or commit_set with its id")
+        if query.kind == "commit_set":
+            return Document(json=json.dumps(await self._queries.commit_set(query.job)))
         if query.kind == "explain":
             return Document(json=json.dumps(await self._queries.explain(query.job)))
         await self._wait_for_news(query)

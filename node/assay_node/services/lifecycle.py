@@ -117,7 +117,7 @@ def next_actions(
             away, in seconds.
         timing: the scheduler's patience.
     """
-    if job.state in JOB_ENDS or job.state is JobState.SETTLING:
+    if job.state in JOB_ENDS or job.state in (JobState.SETTLING, JobState.ON_ROAD):
         return ()
     if now > job.order.expiry - timing.settle_margin_s:
         return (FailJob(f"the order's time ran out while the job was {job.state.value}"),)

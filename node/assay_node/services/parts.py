@@ -7,8 +7,8 @@ from assay_node.ports import (
     Clock,
     Network,
     OrderSigner,
+    SchedulerChain,
     SchedulerStore,
-    SettlementChain,
 )
 from assay_node.services.policy import Policy
 
@@ -20,7 +20,7 @@ class SchedulerParts:
     signer: OrderSigner
     network: Network
     artifacts: Artifacts
-    chain: SettlementChain
+    chain: SchedulerChain
     store: SchedulerStore
     clock: Clock
     policy: Policy

@@ -23,3 +23,5 @@ class Policy:
     poll_interval_s: float
     reveal_timeout_s: float
     timing: Timing
+    confirmations: int = 1
+    """Blocks after which what somebody else's transaction did counts."""

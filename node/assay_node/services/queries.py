@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from assay_node.ports import JobEventRecord, JobRecord, LeaseRecord, SchedulerStore, Settlement
+from assay_node.protocol import codec
 from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.lease import JOB_ENDS, LEASE_ACTIVE, LEASE_RUNS, JobState, LeaseState
@@ -82,6 +83,14 @@ class Queries:
             verdict=job.verdict,
             sources=sources,
         )
+
+    async def commit_set(self, job_id: Digest) -> Document:
+        """Return the commit set of a job's present round, with which it can go to the chain."""
+        job = await self._job(job_id)
+        committed = await self.store.commit_set(job_id, job.round_number)
+        if committed is None:
+            raise Refused("not all replicas have committed yet")
+        return {"job": to_hex(job_id), "commit_set": to_hex(codec.encode(committed))}
 
     def providers(self) -> Document:
         """Return every provider known, with its offer and whether it can be reached."""
@@ -222,6 +231,8 @@ def _why(job: JobRecord) -> str:
             )
         case JobState.SETTLING:
             return "waiting for the settlement to be mined"
+        case JobState.ON_ROAD:
+            return "it was taken to the on-chain road, which ends it; see `assay job advance`"
         case JobState.SETTLED:
             return "a quorum agreed and was paid"
         case JobState.NO_QUORUM:

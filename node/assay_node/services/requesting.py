@@ -20,6 +20,7 @@ from assay_node.protocol.messages import (
     SUBMIT,
     TERMS,
     Admitted,
+    CommitSet,
     Document,
     Query,
     Result,
@@ -31,6 +32,7 @@ from assay_node.protocol.messages import (
 from assay_node.protocol.order import Order, SignedOrder, audit_fee, job_id, panel_cost
 from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import microusd_to_text
+from assay_node.services.order_records import OrderRecord, parse_commit_set
 from assay_node.services.verification import verify_result
 
 SEED_BLOCKS_AHEAD: Final = (1, 2, 4, 8)
@@ -224,6 +226,17 @@ class Requester:
             yield document
             if document["ended"]:
                 return
+
+    async def commit_set(self, record: OrderRecord) -> CommitSet:
+        """Return the commit set that the scheduler fixed for a job, checked.
+
+        Raises:
+            Refused: there is none (yet).
+            RemoteError: what was offered is not signed by the order's scheduler.
+        """
+        document = await self.document("commit_set", job=record.job)
+        order = record.signed_order.order
+        return parse_commit_set(document, record.job, order.scheduler, self._domain)
 
     async def result(self, job: Digest) -> Result:
         """Return a job's result, verified against the chain, not yet fetched.

@@ -26,6 +26,7 @@ from assay_node.services.matching import Matching
 from assay_node.services.membership import Membership
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.queries import Queries
+from assay_node.services.road_watch import RoadWatch
 from assay_node.services.settlement import Settlement, receipt_of
 from assay_node.services.verification import tally_receipt
 
@@ -73,12 +74,21 @@ class Scheduler:
             assigning=Assigning(store=parts.store, domain=self._domain, signer=parts.signer),
             redraw=self._matching.redraw,
         )
+        self._road = RoadWatch(
+            chain=parts.chain,
+            store=parts.store,
+            clock=parts.clock,
+            policy=parts.policy,
+            sending=self._sending,
+            on_ended=self._settled,
+        )
         self._settlement = Settlement(
             chain=parts.chain,
             store=parts.store,
             clock=parts.clock,
             policy=parts.policy,
             redraw=self._matching.redraw,
+            taken=self._road.taken,
             on_settled=self._settled,
         )
         self._head = ChainHead(parts.chain, poll_interval_s=parts.policy.poll_interval_s)
@@ -115,6 +125,7 @@ class Scheduler:
             tasks.create_task(self._gossip_loop())
             tasks.create_task(self._release_loop())
             tasks.create_task(self._settlement.run())
+            tasks.create_task(self._road.run())
             ready()
 
     # Loops
@@ -289,6 +300,9 @@ class Scheduler:
     def _sweep(self) -> None:
         self._sweep_due = True
         self._wake.set()
+
+    def _sending(self) -> None:
+        self._settlement.wake()
 
     def _settled(self, ended: Sequence[JobRecord]) -> None:
         for job in ended:

@@ -14,8 +14,9 @@ from typing import Final
 from assay_node.ports import (
     Clock,
     JobRecord,
+    RoadState,
+    SchedulerChain,
     SchedulerStore,
-    SettlementChain,
     TransactionOutcome,
     TransactionState,
 )
@@ -38,12 +39,14 @@ IDLE_S: Final = 1.0
 class Settlement:
     """Owns the scheduler's outgoing transactions."""
 
-    chain: SettlementChain
+    chain: SchedulerChain
     store: SchedulerStore
     clock: Clock
     policy: Policy
     redraw: Callable[[JobRecord], Awaitable[bool]]
     """Draws a job anew where its seed block was replaced; True when it did."""
+    taken: Callable[[Digest], Awaitable[None]]
+    """Notes that a job is on the on-chain road."""
     on_settled: Callable[[Sequence[JobRecord]], None]
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -113,6 +116,7 @@ class Settlement:
         mine = set(outgoing.jobs)
         settlements = [s for s in outcome.settlements if s.job_id in mine]
         failures: dict[Digest, str] = {}
+        on_road: list[Digest] = []
         for skipped in outcome.skipped:
             job = await self.store.job(skipped.job_id)
             if job is None or job.transaction != outgoing.id:
@@ -121,6 +125,8 @@ class Settlement:
             earlier = await self.chain.settlement_of(job.job, from_block=job.order.seed_block)
             if earlier is not None:
                 settlements.append(earlier)
+            elif await self._is_on_road(job):
+                on_road.append(job.job)
             elif not await self.redraw(job):
                 failures[job.job] = f"the contract refused the receipt: {skipped.reason}"
         await self.store.finish_transaction(
@@ -130,6 +136,8 @@ class Settlement:
             failures=failures,
             now=self.clock.now(),
         )
+        for taken in on_road:  # before its receipt is sent, and passed over, again
+            await self.taken(taken)
         if outcome.state is not TransactionState.SUCCEEDED:
             logger.warning(
                 "transaction %s (%s) was %s; what it was for is done anew",
@@ -137,6 +145,10 @@ class Settlement:
             )  # fmt: skip
         ended = [job for job in [await self.store.job(j) for j in outgoing.jobs] if job is not None]
         self.on_settled(ended)
+
+    async def _is_on_road(self, job: JobRecord) -> bool:
+        road = await self.chain.road_of(job.job, from_block=job.order.seed_block)
+        return road.state is not RoadState.ABSENT
 
 
 def receipt_of(job: JobRecord) -> Receipt:

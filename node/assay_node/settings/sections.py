@@ -272,6 +272,30 @@ class ProviderSettings(_Section):
     requesters_denied: Addresses = Field(
         default=(), description="Wallets whose jobs are refused, with commas between."
     )
+    road_opens: bool = Field(
+        default=True,
+        description="Whether the daemon takes jobs to the on-chain road whose schedulers settle "
+        "nothing; one that is there is answered anyway. The signing key pays for the gas.",
+    )
+    road_patience_s: Interval = Field(
+        default=900.0,
+        description="How long a scheduler may be away, after the time to reveal was over, before "
+        "its jobs are taken to the on-chain road: a restart or a batch takes less.",
+    )
+    road_margin_s: Interval = Field(
+        default=300.0,
+        description="So long before an order's expiry its job is taken there, whatever its "
+        "scheduler says: time for a few replacements, after the scheduler's own last attempt.",
+    )
+    road_turn_s: Interval = Field(
+        default=60.0,
+        description="How long each operator, in the order of their tickets, has for a step that "
+        "anybody can take before the next one tries: five blocks of Ethereum.",
+    )
+    road_poll_s: Interval = Field(
+        default=15.0,
+        description="Seconds between looks at the on-chain road, which gives everybody two hours.",
+    )
     persona: Literal["liar", "silent", "staller"] | None = Field(
         default=None,
         description="Development networks only: what to do wrong, to see it caught.",

@@ -13,9 +13,8 @@ from assay_node.ports import (
     TransactionState,
 )
 from assay_node.protocol.ids import Address, digest_from_hex, to_hex
-from assay_node.protocol.lease import JobState
 from assay_node.store.database import Database
-from assay_node.store.scheduler_changes import Stale
+from assay_node.store.scheduler_changes import CHAIN_ENDS, Stale
 from assay_node.store.scheduler_schema import jobs, signed_transactions, transactions
 from assay_node.store.undisturbed import undisturbed
 
@@ -54,7 +53,7 @@ class OutgoingTransactions:
                     .where(
                         jobs.c.job.in_(names),
                         jobs.c.tx.is_(None),
-                        jobs.c.state == JobState.SETTLING,
+                        jobs.c.state.in_(CHAIN_ENDS),
                     )
                     .values(tx=to_hex(outgoing.id), generation=jobs.c.generation + 1)
                 )
@@ -152,7 +151,7 @@ async def unbind(connection: AsyncConnection, outgoing: OutgoingTransaction) -> 
     """Free the jobs that still wait for a transaction: they may go into another one."""
     await connection.execute(
         update(jobs)
-        .where(jobs.c.tx == to_hex(outgoing.id), jobs.c.state == JobState.SETTLING)
+        .where(jobs.c.tx == to_hex(outgoing.id), jobs.c.state.in_(CHAIN_ENDS))
         .values(tx=None, generation=jobs.c.generation + 1)
     )
 

@@ -81,6 +81,15 @@ class ProviderLeaseEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedSet:
+    """The commit set that this provider signed its reveal over in a lease's present round."""
+
+    lease: ProviderLease
+    commit_set: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerContact:
     """When a scheduler last answered this provider's introduction."""
 
@@ -272,6 +281,39 @@ class ProviderLeases:
         )
 
     @undisturbed
+    async def signed_sets(self, *, expiring_after: float) -> tuple[SignedSet, ...]:
+        """Return the sets signed for leases, open or closed, in the round that they are in."""
+        query = (
+            select(leases, signed_sets.c.commit_set, signed_sets.c.at)
+            .join(signed_sets, signed_sets.c.job == leases.c.job)
+            .where(
+                signed_sets.c.round_number == leases.c.round_number,
+                signed_sets.c.commit_set.is_not(None),
+                leases.c.expiry >= expiring_after,
+            )
+            .order_by(leases.c.expiry, leases.c.job)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return tuple(
+            SignedSet(
+                lease=_from_values({column.name: mapping[column] for column in leases.c}),
+                commit_set=bytes(mapping[signed_sets.c.commit_set]),
+                at=mapping[signed_sets.c.at],
+            )
+            for mapping in (row._mapping for row in rows)  # noqa: SLF001 - its public way, again
+        )
+
+    @undisturbed
+    async def answerable(self, *, expiring_after: float) -> tuple[ProviderLease, ...]:
+        """Return leases whose run gave, or may yet give, an output that can be committed."""
+        query = select(leases).where(
+            leases.c.salt.is_not(None) | leases.c.closed_at.is_(None),
+            leases.c.expiry >= expiring_after,
+        )
+        return await self._select(query.order_by(leases.c.expiry, leases.c.job))
+
+    @undisturbed
     async def events(self, job: Digest) -> tuple[ProviderLeaseEvent, ...]:
         """Return a lease's history, oldest first."""
         query = select(lease_events).where(lease_events.c.job == job.hex())
@@ -403,7 +445,10 @@ def _to_row(lease: ProviderLease) -> Mapping[str, object]:
 
 
 def _from_row(row: Row[Any]) -> ProviderLease:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row's mapping
+    return _from_values(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public way to a mapping
+
+
+def _from_values(values: dict[str, Any]) -> ProviderLease:
     values["job"] = Digest(bytes.fromhex(values["job"]))
     for name in ("signed_order", "salt"):
         values[name] = values[name] if values[name] is None else bytes(values[name])

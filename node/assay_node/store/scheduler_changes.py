@@ -32,6 +32,9 @@ from assay_node.store.scheduler_schema import (
     leases,
 )
 
+CHAIN_ENDS = (JobState.SETTLING, JobState.ON_ROAD)
+"""States from which only the chain ends a job."""
+
 _ACTIVE = sorted(state.value for state in LEASE_ACTIVE)
 _KEEPS_PROVIDER = frozenset(
     {LeaseEvent.ACCEPT, LeaseEvent.COMMIT, LeaseEvent.REVEAL, LeaseEvent.NEXT_ROUND}
@@ -154,7 +157,7 @@ async def insert_lease(
 
 
 async def settle_job(connection: AsyncConnection, settlement: Settlement, now: float) -> None:
-    """End a settling job with what the chain did; once only."""
+    """End a job that waits for the chain with what it did; once only."""
     event = JobEvent.SETTLED if settlement.agreed else JobEvent.NO_QUORUM
     document = settlement_to_json(settlement)
     moved = await end_job(connection, settlement.job_id, event, {"settlement": document}, now)
@@ -167,11 +170,12 @@ async def settle_job(connection: AsyncConnection, settlement: Settlement, now: f
 async def end_job(
     connection: AsyncConnection, job: Digest, event: JobEvent, values: dict[str, Any], now: float
 ) -> bool:
-    """End a settling job and close its leases; False when it has ended already."""
+    """End a job that waits for the chain and close its leases; False when it has ended already."""
     state = next_job_state(JobState.SETTLING, event)
+    assert state == next_job_state(JobState.ON_ROAD, event)
     done = await connection.execute(
         update(jobs)
-        .where(is_job(job), jobs.c.state == JobState.SETTLING)
+        .where(is_job(job), jobs.c.state.in_(CHAIN_ENDS))
         .values(state=state, generation=jobs.c.generation + 1, updated_at=now, **values)
     )
     await _close_leases(connection, job, now)

@@ -274,6 +274,12 @@ class SchedulerJobs(OutgoingTransactions):
             await unbind(connection, outgoing)
 
     @undisturbed
+    async def settled_elsewhere(self, settlement: Settlement, *, now: float) -> None:
+        """End a job by what the chain did without a transaction of this scheduler."""
+        async with self._database.write() as connection:
+            await settle_job(connection, settlement, now)
+
+    @undisturbed
     async def counts(self) -> Mapping[JobState, int]:
         """Return how many jobs are in each state."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)

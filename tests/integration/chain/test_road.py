@@ -213,7 +213,7 @@ async def test_a_daemon_sends_one_step_of_a_job_at_a_time(market: Market) -> Non
     receipt, wallet = await market.receipt([ANSWER] * 3), market.wallet
     job = job_of(market, receipt)
     step = opening_step(market, receipt)
-    cost = await wallet.cost_of_step(step)
+    cost = await wallet.cost_of_step(step, wallet.address)
     assert 0 < cost.gas < 400_000
     assert cost.wei > 0
     both = await asyncio.gather(wallet.start_step(job, step), wallet.start_step(job, step))

@@ -102,7 +102,7 @@ class Scene:
                 clock.time = (await chain.head()).timestamp
                 service = Settlement(
                     chain=chain, store=store, clock=clock, policy=replace(POLICY, settlement=terms),
-                    redraw=_never, on_settled=_ignore,
+                    redraw=_never, taken=_nothing, on_settled=_ignore,
                 )  # fmt: skip
                 running = asyncio.create_task(service.run())
                 try:
@@ -117,6 +117,10 @@ class Scene:
 
 async def _never(_: JobRecord) -> bool:
     return False
+
+
+async def _nothing(_: Digest) -> None:
+    pass
 
 
 def _ignore(_: Sequence[JobRecord]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from assay_node.artifacts import ArtifactSettings, open_artifacts
 from assay_node.keys import create_key
-from assay_node.ports import JobRecord
+from assay_node.ports import JobRecord, OpenRoad, OverrideRoad, RoadCommit, Settlement
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
 from assay_node.protocol.assignment import contradict, signer_of_assign
@@ -27,6 +27,7 @@ from assay_node.protocol.typed_data import Domain, recover
 from assay_node.services.lifecycle import Timing
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.policy import Policy
+from assay_node.services.road import commits_of
 from assay_node.services.scheduler import Scheduler
 from assay_node.services.settlement_timing import SettlementTerms
 from assay_node.store.database import open_database
@@ -594,3 +595,75 @@ async def _until(condition) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - looks at another object
             await asyncio.sleep(0.01)
+
+
+def on_the_road(record, commits: CommitSet, *, fixed: bool = True) -> OpenRoad:
+    """The step with which anybody who holds the commit set takes a job to the road."""
+    return OpenRoad(
+        signed_order=record.signed_order,
+        round_number=record.round_number,
+        commits=commits_of(commits) if fixed else commits_of(commits)[:1],
+        set_signature=commits.signature if fixed else b"",
+    )
+
+
+async def test_a_job_taken_to_the_road_ends_there_by_the_receipt_if_that_is_complete(world):
+    world.chain.holds_back = True  # the settlement is on its way when the road is opened
+    job = await world.submit()
+    await world.commit_all(job)
+    record = await world.until(job, lambda r: r.state is JobState.SETTLING and r.transaction)
+    commits = await world.store.commit_set(job, 0)
+    world.chain.take(on_the_road(record, commits))
+    world.chain.block += 1
+    world.chain.holds_back = False
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert len(record.settlement.paid) == 3
+    assert isinstance(world.chain.steps[-1], OverrideRoad)
+    events = [event.kind for event in await world.store.events(job)]
+    assert events.count("on_road") == events.count("settled") == 1
+    await _until(lambda: all(world.providers[n].released for n in range(3)))
+
+
+async def test_a_job_taken_to_the_road_early_needs_its_scheduler_no_more(world):
+    job = await world.submit()
+    record = await world.until(job, lambda r: r.state is JobState.RUNNING)
+    world.chain.take(
+        OpenRoad(
+            signed_order=record.signed_order,
+            round_number=0,
+            commits=(
+                RoadCommit(
+                    operator=operator(1), ticket=0, rate_microusd=100,
+                    commitment=Digest(bytes(32)), signature=bytes(65),
+                ),
+            ),
+        )
+    )  # fmt: skip
+    world.chain.block += 1
+    record = await world.until(job, lambda r: r.state is JobState.ON_ROAD)
+    assert "on-chain road" in (await world.queries.explain(job))["why"]
+    world.chain.settled[job] = Settlement(
+        job_id=job, transaction=Digest(b"\x07" * 32), block_number=world.chain.block,
+        agreed=False, winning_tag=None, seconds=0, paid=(), slashed=(), fee_microusd=0,
+        cost_microusd=0, gas_used=1, receipts_in_batch=1,
+    )  # fmt: skip
+    world.chain.block += 1
+    record = await world.ended(job)
+    assert record.state is JobState.NO_QUORUM
+    assert {lease.state for lease in record.leases} == {LeaseState.CLOSED}
+    with pytest.raises(AssayError):
+        await world.queries.result(job)
+
+
+async def test_a_reorg_that_takes_a_job_off_the_road_fails_it_after_its_expiry(world):
+    job = await world.submit()
+    record = await world.until(job, lambda r: r.state is JobState.RUNNING)
+    world.chain.opened_at.append((world.chain.block, job))  # seen, and then gone
+    world.chain.block += 1
+    await world.until(job, lambda r: r.state is JobState.ON_ROAD)
+    world.chain.timestamp = record.order.expiry + 1
+    world.chain.block += 1
+    record = await world.ended(job)
+    assert record.state is JobState.FAILED
+    assert "reorganisation" in record.reason

@@ -277,3 +277,33 @@ async def test_a_cancelled_caller_waits_for_its_transaction(leases: ProviderLeas
         assert found is not None
         assert found.generation == generation + 1
         before = found
+
+
+async def test_signed_sets_are_those_of_the_leases_present_rounds(leases: ProviderLeases) -> None:
+    lease = await stored(leases, a_lease(state="executed", salt=b"\x01" * 32))
+    other = await stored(leases, a_lease(Digest(b"\x02" * 32), expiry=100))
+    for one, name in ((lease, b"first"), (other, b"expired")):
+        after = dataclasses.replace(one, state="revealed")
+        assert await leases.sign_set(
+            one, after, commits=JOB, commit_set=name, event="reveal", now=1_200.0
+        )
+    (found,) = await leases.signed_sets(expiring_after=101)
+    assert (found.lease.job, found.commit_set, found.at) == (JOB, b"first", 1_200.0)
+    assert len(await leases.signed_sets(expiring_after=100)) == 2
+    current = await leases.get(JOB)
+    assert current is not None
+    assert found.lease == current
+    later = dataclasses.replace(current, round_number=1, state="executed")
+    assert await leases.save(current, later, event="next_round", now=1_300.0)
+    assert await leases.signed_sets(expiring_after=101) == ()
+
+
+async def test_answerable_are_leases_with_an_output_and_those_that_may_get_one(
+    leases: ProviderLeases,
+) -> None:
+    with_output = await stored(leases, a_lease(salt=b"\x01" * 32, closed_at=1_100.0))
+    running = await stored(leases, a_lease(Digest(b"\x02" * 32), state="running"))
+    await stored(leases, a_lease(Digest(b"\x03" * 32), state="closed", closed_at=1_100.0))
+    await stored(leases, a_lease(Digest(b"\x04" * 32), expiry=100))
+    found = await leases.answerable(expiring_after=101)
+    assert [lease.job for lease in found] == [with_output.job, running.job]

@@ -53,6 +53,7 @@ from assay_provider.daemon import serve
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.network import FakeHub, FakeNetwork
+from tests.fakes.road import FakeRoad
 from tests.fakes.sandbox import FakeSandbox
 
 CHAIN_ID = 31337
@@ -83,17 +84,18 @@ class FakeClock:
         return self.time
 
 
-class FakeChain:
+class FakeChain(FakeRoad):
     """Facts about the chain that tests set."""
 
     chain_id = CHAIN_ID
     market = MARKET
 
     def __init__(self, clock: FakeClock) -> None:
+        super().__init__(DOMAIN, lambda: int(clock.now()))
         self._clock = clock
         self.drawn: tuple[Address | None, ...] = (OTHER_OPERATOR, OPERATOR, None, OPERATOR)
         self.budget_microusd = 10**12
-        self.used_nonces: set[int] = set()
+        self.used_nonces = self.spent
         self.signer: Address | None = SIGNER.address
         self.ahead_s = 0
         self.bond_microusd = 100_000_000
