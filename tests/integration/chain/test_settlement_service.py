@@ -46,7 +46,14 @@ from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import a_commit, a_reveal
 from tests.builders.messages import PEER, a_spec
-from tests.fixtures.chain import ChainLab, a_class, anvil_settings, quick, until
+from tests.fixtures.chain import (
+    ChainLab,
+    a_class,
+    anvil_settings,
+    mine_at_base_fee,
+    quick,
+    until,
+)
 from tests.fixtures.receipts import ANSWER, Operator
 
 USD = 1_000_000
@@ -301,15 +308,13 @@ async def test_dear_gas_makes_receipts_wait_and_cheap_gas_sends_them_together(
 ) -> None:
     receipts = [await scene.receipt() for _ in range(3)]
     await stop_mining(scene)
-    await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(80 * WEI_PER_GWEI))
-    await scene.mine()
+    await mine_at_base_fee(scene.node, 80 * WEI_PER_GWEI)
     terms = replace(TERMS, gas_dear=50 * WEI_PER_GWEI, wait_dear_s=10**9)
     async with scene.scheduler(terms) as store:
         jobs = [await settling(store, receipt, scene) for receipt in receipts]
         await asyncio.sleep(0.3)  # several looks, none of which settles
         assert not await store.open_transactions()
-        await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(WEI_PER_GWEI))
-        await scene.mine()
+        await mine_at_base_fee(scene.node, WEI_PER_GWEI)
         await until(store.open_transactions)
         for job in jobs:
             await until(lambda job=job: _settled(scene, store, job))
@@ -359,8 +364,7 @@ async def _replaced_while_dear(scene: Scene, store: SchedulerJobs) -> bool:
     (outgoing,) = await store.open_transactions()
     if len(outgoing.signed) > 1:
         return True
-    await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(60 * WEI_PER_GWEI))
-    await scene.mine()
+    await mine_at_base_fee(scene.node, 60 * WEI_PER_GWEI)
     return False
 
 
