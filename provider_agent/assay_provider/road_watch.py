@@ -232,8 +232,9 @@ class RoadWatch:
                 "scheduler %s settles nothing for job %s; taking it to the on-chain road",
                 lease.scheduler, lease.job.hex()[:12],
             )  # fmt: skip
-            if not await self._take(lease.job, step):
-                await self._take(lease.job, opening_alone(step, self.supply.operator))
+            own = self._own_answer(lease, committed.round_number)
+            if not await self._take(lease.job, step) and own is not None:
+                await self._take(lease.job, opening_alone(step, own.commit))
 
     async def _take(self, job: Digest, step: RoadStep) -> bool:
         """Send a step; False if the contract refuses it as things are."""

@@ -49,6 +49,7 @@ class Scene:
         self.signed = signed
         self.commit = commit
         self.job = commit.job
+        self.spoilt: bytes | None = None
         self.tag = tag(commit.job, commit.round_number, cids.to_digest(output))  # type: ignore[arg-type]
         self.others = commitment(commit.job, OTHER_OPERATOR, self.tag, OTHERS_SECONDS, OTHERS_SALT)
 
@@ -63,7 +64,8 @@ class Scene:
     @property
     def commit_set(self) -> CommitSet:
         other = an_entry(self.commit, operator=OTHER_OPERATOR, ticket=0, commitment=self.others)
-        return a_commit_set(self.commit, entries=(other, an_entry(self.commit)))
+        spoilt = {} if self.spoilt is None else {"signature": self.spoilt}
+        return a_commit_set(self.commit, entries=(other, an_entry(self.commit, **spoilt)))
 
     def open(self, *operators: str, is_fixed: bool = True) -> None:
         """Have somebody take the job to the road."""
@@ -230,15 +232,20 @@ async def test_who_does_not_want_to_take_jobs_there_answers_only(world: World) -
         await until(lambda: bool(scene.road.openings))
 
 
-async def test_where_another_s_commit_is_refused_it_opens_with_its_own(world: World) -> None:
+async def test_where_the_set_is_refused_it_opens_with_its_own_commit(world: World) -> None:
     def refuse(step: object) -> str | None:
         return "Vault_StakeLocked" if isinstance(step, OpenRoad) and step.set_signature else None
 
     world.chain.refuse = refuse
     async with world.daemon():
-        scene = await revealed(world)
+        scene = await committed(world)
+        scene.spoilt = b"\x05" * 65  # by the scheduler, in the entry of this provider
+        await world.scheduler.reveal(scene.commit_set)
+        await world.until_state(scene.job, "revealed")
         world.clock.time = scene.signed.order.expiry - 1
         await until(lambda: scene.job in scene.chain.on_road)
+        (opened,) = scene.taken(OpenRoad)
+        assert [c.signature for c in opened.commits] == [scene.commit.signature]
         assert [e.operator for e in scene.road.entries] == [OPERATOR]
         assert scene.road.state is RoadState.COMMITTING
 
