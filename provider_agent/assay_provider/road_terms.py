@@ -31,20 +31,20 @@ def opens_at(
     reveal_window_s: int,
     revealed_at: float,
     heard_at: float,
-    place: int,
     terms: RoadTerms,
 ) -> float:
     """Return when to take a job to the road whose commit set was signed and nothing settled.
+
+    It is the first operator's turn then; each next one's comes `turn_s` later.
 
     Args:
         expiry: the order's; from then on it can no longer be taken there.
         reveal_window_s: the order's; until then the scheduler waits for other reveals.
         revealed_at: when this provider revealed.
         heard_at: when its scheduler was last heard.
-        place: this operator's in the commit set, from 0; the lower ones go first.
         terms: the provider's patience.
     """
     window_over = revealed_at + reveal_window_s
     silent = max(window_over, heard_at) + terms.patience_s
     # An order that expires soon still leaves its scheduler the window.
-    return max(window_over, min(silent, expiry - terms.margin_s)) + place * terms.turn_s
+    return max(window_over, min(silent, expiry - terms.margin_s))

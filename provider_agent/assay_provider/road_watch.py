@@ -25,7 +25,7 @@ from assay_node.ports import (
     RoadStep,
 )
 from assay_node.protocol import codec
-from assay_node.protocol.errors import ChainError
+from assay_node.protocol.errors import ChainError, ChainUnavailable
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.order import SignedOrder
@@ -70,6 +70,7 @@ class RoadWatch:
     _tracked: set[Digest] = field(default_factory=set)
     _spent: set[Digest] = field(default_factory=set)
     """Jobs that are settled or were taken to the road: there is nothing to take there."""
+    _over: set[Digest] = field(default_factory=set)
     _possible_since: dict[tuple[Digest, type[RoadStep]], float] = field(default_factory=dict)
     _refused: dict[Digest, str] = field(default_factory=dict)
 
@@ -93,10 +94,20 @@ class RoadWatch:
         await self.road.pursue_steps()
         await self._find_new()
         for job in sorted(self._tracked):
-            await self._answer(job)
+            await self._whatever_it_is(job, self._answer(job))
         if self.terms.opens and self.conduct.works:
-            for signed in await self.book.store.signed_sets(expiring_after=self.clock.now()):
-                await self._open_if_due(signed)
+            await self._open_what_is_due()
+
+    async def _whatever_it_is(self, job: Digest, work: Awaitable[None]) -> None:
+        """Do one job's part; what is wrong with it must not keep another from being revealed."""
+        try:
+            await work
+        except ChainUnavailable:
+            raise
+        except ChainError as error:
+            logger.warning("job %s on the on-chain road waits: %s", job.hex()[:12], error)
+        except Exception:
+            logger.exception("job %s on the on-chain road failed", job.hex()[:12])
 
     # Jobs that are on the road
 
@@ -175,28 +186,39 @@ class RoadWatch:
         async with self.book.exclusively(lease.job):
             await self.stop(lease.job)
             await self.closing.close(lease.job, reason)
-        logger.info("job %s on the on-chain road: %s", lease.job.hex()[:12], road.state.value)
+        if lease.job not in self._over:  # for a while it is found, and looked at, again
+            logger.info("job %s on the on-chain road: %s", lease.job.hex()[:12], road.state.value)
+        self._over.add(lease.job)
         self._tracked.discard(lease.job)
         self._spent.add(lease.job)
         self._possible_since.pop((lease.job, FinalizeRoad), None)
 
     # Jobs whose scheduler fell silent
 
-    async def _open_if_due(self, signed: SignedSet) -> None:
+    async def _open_what_is_due(self) -> None:
+        contacts = await self.book.store.contacts()
+        heard = {c.scheduler: c.heard_at for c in reversed(contacts)}  # the latest of each stays
+        for signed in await self.book.store.signed_sets(expiring_after=self.clock.now()):
+            job, scheduler = signed.lease.job, signed.lease.scheduler
+            connected = self.is_connected(scheduler)
+            heard_at = self.clock.now() if connected else heard.get(scheduler, 0.0)
+            if job not in self._spent:
+                await self._whatever_it_is(job, self._open_if_due(signed, heard_at))
+
+    async def _open_if_due(self, signed: SignedSet, heard_at: float) -> None:
         lease, order = signed.lease, order_of(signed.lease)
-        if lease.job in self._spent:
-            return
-        committed = codec.decode(CommitSet, signed.commit_set)
-        operators = [entry.operator for entry in committed.entries]
-        due_at = opens_at(
+        first_at = opens_at(
             expiry=lease.expiry,
             reveal_window_s=order.reveal_window_s,
             revealed_at=signed.at,
-            heard_at=await self._heard_at(lease.scheduler),
-            place=operators.index(self.supply.operator),
+            heard_at=heard_at,
             terms=self.terms,
         )
-        if self.clock.now() < due_at:
+        if self.clock.now() < first_at:
+            return
+        committed = codec.decode(CommitSet, signed.commit_set)
+        place = [entry.operator for entry in committed.entries].index(self.supply.operator)
+        if self.clock.now() < first_at + place * self.terms.turn_s:
             return
         if await self.road.nonce_used(order.requester, order.nonce_number):
             self._spent.add(lease.job)
@@ -210,14 +232,9 @@ class RoadWatch:
                 "scheduler %s settles nothing for job %s; taking it to the on-chain road",
                 lease.scheduler, lease.job.hex()[:12],
             )  # fmt: skip
-            if not await self._take(lease.job, step):
-                await self._take(lease.job, opening_alone(step, self.supply.operator))
-
-    async def _heard_at(self, scheduler: Address) -> float:
-        if self.is_connected(scheduler):
-            return self.clock.now()
-        contacts = await self.book.store.contacts()
-        return max((c.heard_at for c in contacts if c.scheduler == scheduler), default=0.0)
+            own = self._own_answer(lease, committed.round_number)
+            if not await self._take(lease.job, step) and own is not None:
+                await self._take(lease.job, opening_alone(step, own.commit))
 
     async def _take(self, job: Digest, step: RoadStep) -> bool:
         """Send a step; False if the contract refuses it as things are."""

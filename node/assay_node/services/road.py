@@ -89,13 +89,13 @@ def plan(road: RoadJob, holdings: Holdings, *, now: int, window_s: int) -> RoadP
     return _reveal_or_end(road, signed, holdings, now)
 
 
-def opening_alone(step: OpenRoad, operator: Address) -> OpenRoad:
-    """Return the first step with this operator's commit only, for when another's is refused.
+def opening_alone(step: OpenRoad, own: RoadCommit) -> OpenRoad:
+    """Return the first step with one's own commit only, for when the set is refused.
 
-    Its stake may be locked elsewhere, its key replaced. The rest can still commit, each by itself.
+    Another's stake may be locked elsewhere, its key replaced, its signature not its own: nobody but
+    the chain has checked it. The rest can still commit, each by itself.
     """
-    own = tuple(commit for commit in step.commits if commit.operator == operator)
-    return replace(step, commits=own, set_signature=b"")
+    return replace(step, commits=(own,), set_signature=b"")
 
 
 def commits_of(committed: CommitSet) -> tuple[RoadCommit, ...]:

@@ -26,22 +26,34 @@ from assay_node.ports import (
     LeaseChange,
     NewEvent,
     NewLease,
+    OpenRoad,
+    RoadCommit,
+    RoadState,
     TransactionState,
 )
+from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
 from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.order import job_id
-from assay_node.protocol.receipt import Receipt
+from assay_node.protocol.receipt import Receipt, commit_digest, commitment
 from assay_node.services.lifecycle import Timing
 from assay_node.services.policy import Policy
+from assay_node.services.road_watch import RoadWatch
 from assay_node.services.settlement import Settlement
 from assay_node.services.settlement_timing import SettlementTerms
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import a_commit, a_reveal
 from tests.builders.messages import PEER, a_spec
-from tests.fixtures.chain import ChainLab, a_class, anvil_settings, quick, until
+from tests.fixtures.chain import (
+    ChainLab,
+    a_class,
+    anvil_settings,
+    mine_at_base_fee,
+    quick,
+    until,
+)
 from tests.fixtures.receipts import ANSWER, Operator
 
 USD = 1_000_000
@@ -100,16 +112,22 @@ class Scene:
             store = SchedulerJobs(database)
             async with open_chain(settings, self.key, store=store) as chain:
                 clock.time = (await chain.head()).timestamp
+                road = RoadWatch(
+                    chain=chain, store=store, clock=clock,
+                    policy=replace(POLICY, settlement=terms, confirmations=CONFIRMATIONS),
+                    sending=lambda: None, on_ended=_ignore,
+                )  # fmt: skip
                 service = Settlement(
                     chain=chain, store=store, clock=clock, policy=replace(POLICY, settlement=terms),
-                    redraw=_never, taken=_nothing, on_settled=_ignore,
+                    redraw=_never, taken=road.taken, on_settled=_ignore,
                 )  # fmt: skip
-                running = asyncio.create_task(service.run())
+                running = [asyncio.create_task(w) for w in (service.run(), _follow(road))]
                 try:
                     yield store
                 finally:
-                    running.cancel()
-                    await asyncio.gather(running, return_exceptions=True)
+                    for task in running:
+                        task.cancel()
+                    await asyncio.gather(*running, return_exceptions=True)
 
     async def mine(self, count: int = 1) -> None:
         await self.node.call("anvil_mine", hex(count))
@@ -119,8 +137,12 @@ async def _never(_: JobRecord) -> bool:
     return False
 
 
-async def _nothing(_: Digest) -> None:
-    pass
+async def _follow(road: RoadWatch) -> None:
+    """What `RoadWatch.run` does, with less patience."""
+    while True:
+        with contextlib.suppress(ChainError):
+            await road.look()
+        await asyncio.sleep(0.02)
 
 
 def _ignore(_: Sequence[JobRecord]) -> None:
@@ -286,15 +308,13 @@ async def test_dear_gas_makes_receipts_wait_and_cheap_gas_sends_them_together(
 ) -> None:
     receipts = [await scene.receipt() for _ in range(3)]
     await stop_mining(scene)
-    await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(80 * WEI_PER_GWEI))
-    await scene.mine()
+    await mine_at_base_fee(scene.node, 80 * WEI_PER_GWEI)
     terms = replace(TERMS, gas_dear=50 * WEI_PER_GWEI, wait_dear_s=10**9)
     async with scene.scheduler(terms) as store:
         jobs = [await settling(store, receipt, scene) for receipt in receipts]
         await asyncio.sleep(0.3)  # several looks, none of which settles
         assert not await store.open_transactions()
-        await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(WEI_PER_GWEI))
-        await scene.mine()
+        await mine_at_base_fee(scene.node, WEI_PER_GWEI)
         await until(store.open_transactions)
         for job in jobs:
             await until(lambda job=job: _settled(scene, store, job))
@@ -344,6 +364,57 @@ async def _replaced_while_dear(scene: Scene, store: SchedulerJobs) -> bool:
     (outgoing,) = await store.open_transactions()
     if len(outgoing.signed) > 1:
         return True
-    await scene.node.call("anvil_setNextBlockBaseFeePerGas", hex(60 * WEI_PER_GWEI))
-    await scene.mine()
+    await mine_at_base_fee(scene.node, 60 * WEI_PER_GWEI)
     return False
+
+
+def taken_to_road(scene: Scene, receipt: Receipt) -> OpenRoad:
+    """The step with which somebody takes the job to the road, with the first operator's commit."""
+    job, first = job_id(receipt.signed_order.order, scene.wallet.domain), receipt.replicas[0]
+    value = commitment(job, first.operator, first.tag, first.seconds, first.salt)
+    digest = commit_digest(
+        scene.wallet.domain, job=job, round_number=0, rate_microusd=first.rate_microusd,
+        commitment=value,
+    )  # fmt: skip
+    signer = next(one.signer for one in scene.operators if one.address == first.operator)
+    commit = RoadCommit(
+        operator=first.operator,
+        ticket=first.ticket,
+        rate_microusd=first.rate_microusd,
+        commitment=value,
+        signature=signer.sign_digest(digest),
+    )
+    return OpenRoad(signed_order=receipt.signed_order, round_number=0, commits=(commit,))
+
+
+@pytest.mark.parametrize("first", ["road", "receipt"])
+async def test_a_job_that_is_on_the_road_is_ended_by_its_receipt_and_paid_once(
+    scene: Scene, first: str
+) -> None:
+    """Somebody opens it before the receipt is sent, or while that waits to be mined."""
+    receipt = await scene.receipt()
+    helper = await scene.lab.wallet()
+    if first == "road":
+        await helper.take_step(taken_to_road(scene, receipt))
+    async with scene.scheduler() as store:
+        if first == "receipt":
+            await stop_mining(scene)
+            job = await settling(store, receipt, scene)
+            await until(store.open_transactions)
+            await scene.node.call("anvil_dropAllTransactions")
+            await scene.node.call("evm_setAutomine", True)
+            await helper.take_step(taken_to_road(scene, receipt))
+        else:
+            job = await settling(store, receipt, scene)
+        async with asyncio.timeout(30):
+            while await state_of(store, job) is not JobState.SETTLED:
+                await scene.mine()
+                await asyncio.sleep(0.05)
+        record = await store.job(job)
+        assert record is not None
+        assert record.settlement is not None
+        assert len(record.settlement.paid) == 3
+        kinds = [event.kind for event in await store.events(job)]
+        assert kinds.count("on_road") == kinds.count("settled") == 1
+    assert await scene.spent() == record.settlement.cost_microusd
+    assert (await scene.wallet.road_of(job)).state is RoadState.SETTLED

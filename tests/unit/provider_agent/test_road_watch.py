@@ -15,7 +15,7 @@ from assay_node.ports import (
     RoadState,
 )
 from assay_node.protocol import cid as cids
-from assay_node.protocol.errors import ChainUnavailable
+from assay_node.protocol.errors import ChainError, ChainUnavailable
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import Commit, CommitSet
 from assay_node.protocol.order import SignedOrder
@@ -23,6 +23,7 @@ from assay_node.protocol.receipt import commitment, tag
 from assay_node.services.road import commits_of
 from assay_provider.personas import Conduct
 from assay_provider.road_terms import RoadTerms, opens_at
+from assay_provider.road_watch import signed_order_of
 from tests.fakes.road import WINDOW_S
 from tests.unit.provider_agent.world import (
     NOW,
@@ -48,6 +49,7 @@ class Scene:
         self.signed = signed
         self.commit = commit
         self.job = commit.job
+        self.spoilt: bytes | None = None
         self.tag = tag(commit.job, commit.round_number, cids.to_digest(output))  # type: ignore[arg-type]
         self.others = commitment(commit.job, OTHER_OPERATOR, self.tag, OTHERS_SECONDS, OTHERS_SALT)
 
@@ -62,7 +64,8 @@ class Scene:
     @property
     def commit_set(self) -> CommitSet:
         other = an_entry(self.commit, operator=OTHER_OPERATOR, ticket=0, commitment=self.others)
-        return a_commit_set(self.commit, entries=(other, an_entry(self.commit)))
+        spoilt = {} if self.spoilt is None else {"signature": self.spoilt}
+        return a_commit_set(self.commit, entries=(other, an_entry(self.commit, **spoilt)))
 
     def open(self, *operators: str, is_fixed: bool = True) -> None:
         """Have somebody take the job to the road."""
@@ -229,15 +232,20 @@ async def test_who_does_not_want_to_take_jobs_there_answers_only(world: World) -
         await until(lambda: bool(scene.road.openings))
 
 
-async def test_where_another_s_commit_is_refused_it_opens_with_its_own(world: World) -> None:
+async def test_where_the_set_is_refused_it_opens_with_its_own_commit(world: World) -> None:
     def refuse(step: object) -> str | None:
         return "Vault_StakeLocked" if isinstance(step, OpenRoad) and step.set_signature else None
 
     world.chain.refuse = refuse
     async with world.daemon():
-        scene = await revealed(world)
+        scene = await committed(world)
+        scene.spoilt = b"\x05" * 65  # by the scheduler, in the entry of this provider
+        await world.scheduler.reveal(scene.commit_set)
+        await world.until_state(scene.job, "revealed")
         world.clock.time = scene.signed.order.expiry - 1
         await until(lambda: scene.job in scene.chain.on_road)
+        (opened,) = scene.taken(OpenRoad)
+        assert [c.signature for c in opened.commits] == [scene.commit.signature]
         assert [e.operator for e in scene.road.entries] == [OPERATOR]
         assert scene.road.state is RoadState.COMMITTING
 
@@ -260,6 +268,35 @@ async def test_a_chain_that_is_away_is_asked_again(
         await until(lambda: bool(scene.road.openings))
 
 
+async def test_what_is_wrong_with_one_job_keeps_no_other_from_being_revealed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = world.chain.road_of
+    async with world.daemon():
+        scenes = [await committed(world)]
+        await world.scheduler.lease(world.signed_order())
+        commit = await world.scheduler.committed(2)
+        lease = await world.until_state(commit.job, "committed")
+        assert lease.output is not None
+        scenes.append(Scene(world, signed_order_of(lease), commit, lease.output))
+        scenes.sort(key=lambda scene: scene.job)
+
+        for fault in (ChainError("it makes no sense"), ZeroDivisionError()):
+
+            async def broken(job: Digest, *, from_block: int, fault: Exception = fault):
+                if job == scenes[0].job:
+                    raise fault
+                return await real(job, from_block=from_block)
+
+            monkeypatch.setattr(world.chain, "road_of", broken)
+            for scene in scenes:
+                if scene.job not in scene.chain.on_road:
+                    scene.open()
+            await until(lambda: bool(scenes[1].road.openings))
+            await scenes[1].looks()
+        assert scenes[0].road.openings == ()
+
+
 async def test_a_silent_persona_keeps_silent(world: World) -> None:
     world.conduct = Conduct(reveals=False)
     async with world.daemon():
@@ -272,14 +309,13 @@ async def test_a_silent_persona_keeps_silent(world: World) -> None:
 
 def test_when_a_job_is_taken_to_the_road() -> None:
     def due(**changes: float) -> float:
-        fields = {"expiry": 10_000, "reveal_window_s": 60, "revealed_at": 1_000, "place": 0}
+        fields = {"expiry": 10_000, "reveal_window_s": 60, "revealed_at": 1_000}
         return opens_at(**{**fields, "heard_at": 500.0, **changes}, terms=TERMS)  # type: ignore[arg-type]
 
     assert due() == 1_160, "nobody was heard since the time to reveal was over"
     assert due(heard_at=5_000.0) == 5_100, "it was heard later"
     assert due(heard_at=9_999.0) == 9_950, "but not past the expiry"
     assert due(expiry=1_100) == 1_060, "and not before the time to reveal is over"
-    assert due(place=2) == 1_180, "those before us go first"
 
 
 def test_a_commit_of_the_wire_is_one_of_the_road(world: World) -> None:

@@ -228,8 +228,8 @@ def test_an_opening_alone_has_no_set() -> None:
     world = World()
     step = world.plan_of(signed_order=SIGNED, commit_set=world.commit_set).step
     assert isinstance(step, OpenRoad)
-    alone = opening_alone(step, world.answers[1].commit.operator)
-    assert [c.operator for c in alone.commits] == [world.answers[1].commit.operator]
+    alone = opening_alone(step, world.answers[1].commit)
+    assert alone.commits == (world.answers[1].commit,)
     assert alone.set_signature == b""
 
 
