@@ -106,6 +106,8 @@ def module(contract: str, abi: list[dict[str, Any]]) -> Iterator[str]:
     yield from map(event_class, events)
     yield from map(function_constant, functions)
     yield from map(error_constant, errors)
+    selectors = (f"{(c := '_' + constant(f['name']))}.selector: {c}" for f in functions)
+    yield mapping("FUNCTIONS", "bytes, Function", selectors)
     if events:
         yield "\n\nEvent = " + " | ".join(e["name"] for e in events) + "\n"
         yield '"""Whatever this contract says."""\n'

@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
 
-_SELECTOR_BYTES: Final = 4
+SELECTOR_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class AbiEntry:
     @property
     def selector(self) -> bytes:
         """The 4 bytes that select a function or name an error."""
-        return self.hash[:_SELECTOR_BYTES]
+        return self.hash[:SELECTOR_BYTES]
 
     def decode_members(self, data: bytes) -> dict[str, Any]:
         """Return the members by name, from what follows the selector."""
@@ -69,6 +69,14 @@ class Function(AbiEntry):
     def encode_call(self, arguments: Sequence[Any]) -> bytes:
         """Return the call data."""
         return self.selector + abi_encode(self.types, arguments)
+
+    def decode_call(self, data: bytes) -> tuple[Any, ...]:
+        """Return the arguments of call data that begins with this function's selector.
+
+        Raises:
+            ChainError: the bytes are not of the declared types.
+        """
+        return _decode(self.types, data[SELECTOR_BYTES:], self.name)
 
     def decode_result(self, data: bytes) -> tuple[Any, ...]:
         """Return what a call returned.

@@ -22,6 +22,8 @@ from assay_node.protocol.ids import Address, Digest
 SLASH_REASON: Final = "contradicted by the quorum"
 """The one thing that the Market slashes for when it settles a receipt."""
 
+ROAD_SLASH_REASON: Final = "contradicted by the quorum, or silent on the on-chain road"
+
 _ENDED: Final = (JobSettled, JobWithoutQuorum)
 _JUDGED: Final = (*_ENDED, ReceiptSkipped)  # one of them per receipt
 
@@ -99,18 +101,21 @@ def earnings_topics() -> list[str]:
 
 
 def read_settlements(
-    mined: MinedTransaction, market_address: Address
+    mined: MinedTransaction, judges: Mapping[Address, str]
 ) -> tuple[tuple[Settlement, ...], tuple[SkippedReceipt, ...]]:
-    """Return what a transaction did with each of its receipts, in the order of the events.
+    """Return how a transaction ended jobs, in the order of the events of the Market and the Road.
+
+    `judges` are their addresses, and what each slashes for.
 
     A settlement's `gas_used` is the transaction's gas divided by all of its receipts, the skipped
     ones too: somebody paid for looking at them.
     """
-    events = [
-        market.EVENTS[log.topics[0]].decode(log)
+    said = [
+        (log.address, market.EVENTS[log.topics[0]].decode(log))
         for log in mined.logs
-        if log.address == market_address and log.topics and log.topics[0] in market.EVENTS
+        if log.address in judges and log.topics and log.topics[0] in market.EVENTS
     ]
+    events = [event for _, event in said]
     receipts = sum(isinstance(event, _JUDGED) for event in events)
     skipped = tuple(
         SkippedReceipt(job_id=event.job, reason=skip_reason(event.reason, market.ERRORS))
@@ -118,8 +123,8 @@ def read_settlements(
         if isinstance(event, ReceiptSkipped)
     )
     settled = tuple(
-        _settlement(mined, event, events, receipts)
-        for event in events
+        _settlement(mined, event, events, receipts, judges[judge])
+        for judge, event in said
         if isinstance(event, JobSettled | JobWithoutQuorum)
     )
     return settled, skipped
@@ -151,6 +156,7 @@ def _settlement(
     job: JobSettled | JobWithoutQuorum,
     events: Sequence[market.Event],
     receipts: int,
+    slash_reason: str,
 ) -> Settlement:
     settled = job if isinstance(job, JobSettled) else None
     return Settlement(
@@ -167,7 +173,7 @@ def _settlement(
             if isinstance(event, ProviderPaid) and event.job == job.job
         ),
         slashed=tuple(
-            Slashed(operator=event.operator, amount_microusd=event.amount, reason=SLASH_REASON)
+            Slashed(operator=event.operator, amount_microusd=event.amount, reason=slash_reason)
             for event in events
             if isinstance(event, ProviderSlashed) and event.job == job.job
         ),

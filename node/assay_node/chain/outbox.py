@@ -150,6 +150,15 @@ class Outbox:
         head = await self._head()
         return await self._gas_market(head)
 
+    async def estimate(self, call: Call, action: str) -> int:
+        """Return the gas that a call burns as of now, without a margin.
+
+        Raises:
+            ContractRefusal: it would be turned down.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        return await self._estimate(self._request(call), action)
+
     async def submit(
         self,
         call: Call,
@@ -438,9 +447,7 @@ class Outbox:
         )
 
     async def _gas_limit(self, call: Call, action: str, bound: int | None) -> int:
-        request = {"from": self.address, "data": to_hex(call.data)}
-        if call.to is not None:
-            request["to"] = call.to
+        request = self._request(call)
         if bound is not None:
             try:
                 await self._rpc.read("eth_call", {**request, "gas": hex(bound)}, "latest")
@@ -448,13 +455,20 @@ class Outbox:
                 logger.warning("%s does not pass within %d gas: %s", action, bound, error)
             else:
                 return bound
-        try:
-            gas = to_int(await self._rpc.read("eth_estimateGas", request))
-        except RpcRefusal as error:
-            raise explained(error, action, ERRORS) from None
+        gas = await self._estimate(request, action)
         wanted = max(int(gas * GAS_MARGIN), bound or 0)
         # A margin that does not fit is cut; an estimate that does not fit is refused by the caller.
         return GAS_MAX if gas <= GAS_MAX < wanted else wanted
+
+    def _request(self, call: Call) -> dict[str, str]:
+        request = {"from": self.address, "data": to_hex(call.data)}
+        return request if call.to is None else {**request, "to": call.to}
+
+    async def _estimate(self, request: dict[str, str], action: str) -> int:
+        try:
+            return to_int(await self._rpc.read("eth_estimateGas", request))
+        except RpcRefusal as error:
+            raise explained(error, action, ERRORS) from None
 
     async def _fees_now(self, action: str) -> Fees:
         market = await self.gas_market()

@@ -1,11 +1,15 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from assay_node.chain.bindings import structs
+from assay_node.chain.abi_codec import Log
+from assay_node.chain.abi_orders import abi_receipt
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
+    ROAD_SLASH_REASON,
+    SLASH_REASON,
     Earnings,
     MinedTransaction,
     earnings_topics,
@@ -16,15 +20,18 @@ from assay_node.chain.events import (
     read_settlements,
     sum_earnings,
 )
+from assay_node.chain.hex_values import to_bytes
 from assay_node.chain.outbox import GAS_MAX, TRANSACTION_BYTES_MAX, Ended, Outbox, SendingSettings
 from assay_node.chain.reader import MarketReader
+from assay_node.chain.road import job_from_logs, opened_topics, order_in_call, step_topics
 from assay_node.chain.rpc import JsonRpc
 from assay_node.ports.chain import Settlement, SkippedReceipt, TransactionOutcome
 from assay_node.ports.keys import OrderSigner
+from assay_node.ports.road import RoadJob
 from assay_node.ports.transactions import OutgoingTransaction, TransactionStore
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Address, Digest, to_hex
-from assay_node.protocol.order import REPLICAS_MAX
+from assay_node.protocol.order import REPLICAS_MAX, SignedOrder
 from assay_node.protocol.receipt import Receipt
 
 SETTLE: Final = "settle"
@@ -47,7 +54,7 @@ LOG_BLOCKS_MAX: Final = 2_000
 
 
 class EventReader(MarketReader):
-    """Reads what was settled, beside what `MarketReader` reads."""
+    """Reads how jobs ended and where they stand on the road, beside what `MarketReader` reads."""
 
     async def settlements_between(self, from_block: int, to_block: int) -> tuple[Settlement, ...]:
         """Return what was settled in these blocks, both included, in the order of the chain."""
@@ -80,12 +87,56 @@ class EventReader(MarketReader):
         last = (await self.head()).number if to_block is None else to_block
         return sum_earnings(await self._logs([earnings_topics(), None, who], first, last))
 
-    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Any]:
+    async def road_window_s(self) -> int:
+        """Return the seconds that operators have to reveal, and at least to commit."""
+        return await self._contracts.road.road_window()
+
+    async def taken_to_road(self, from_block: int, to_block: int) -> tuple[Digest, ...]:
+        """Return the jobs that were taken to the road in these blocks, both included."""
+        logs = await self._logs(opened_topics(), from_block, to_block)
+        return tuple(Digest(log.topics[1]) for log in logs)
+
+    async def road_of(self, job: Digest, *, from_block: int | None = None) -> RoadJob:
+        """Return where a job stands; it was opened in `from_block`, by default any, or later.
+
+        Slot and events are of one block, so that a step that is mined meanwhile parts neither.
+
+        Raises:
+            ChainError: a reorg parted them; ask again.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        last = (await self.head()).number
+        slot = await self._contracts.road.jobs(job, block=hex(last))
+        logs: list[Log] = []
+        if slot.state:
+            first = await self._opened_at(job, last) if from_block is None else from_block
+            logs = await self._logs(step_topics(job), first, last)
+        found = job_from_logs(job, slot, logs)
+        return replace(found, signed_order=await self._order_of(job, logs[0])) if logs else found
+
+    async def _opened_at(self, job: Digest, last: int) -> int:
+        """Return the block that a job was opened in: the newest ones are asked first."""
+        deployed = self.deployment.deploy_block
+        topics = [opened_topics()[0], to_hex(job)]
+        while last >= deployed:
+            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
+            for log in await self._logs(topics, first, last):
+                return log.block_number
+            last = first - 1
+        return deployed
+
+    async def _order_of(self, job: Digest, opened: Log) -> SignedOrder | None:
+        raw = await self._rpc.read("eth_getTransactionByHash", to_hex(opened.transaction))
+        if not isinstance(raw, dict) or raw.get("input") is None:
+            return None
+        return order_in_call(to_bytes(raw["input"]), job, self.domain)
+
+    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Log]:
         logs = []
         for first in range(from_block, to_block + 1, LOG_BLOCKS_MAX):
             last = min(first + LOG_BLOCKS_MAX - 1, to_block)
             wanted = {
-                "address": self.market,
+                "address": [self.market, self.deployment.road],
                 "fromBlock": hex(first),
                 "toBlock": hex(last),
                 "topics": topics,
@@ -100,7 +151,8 @@ class EventReader(MarketReader):
     def _read(
         self, mined: MinedTransaction
     ) -> tuple[tuple[Settlement, ...], tuple[SkippedReceipt, ...]]:
-        return read_settlements(mined, self._contracts.market.address)
+        judges = {self.market: SLASH_REASON, self.deployment.road: ROAD_SLASH_REASON}
+        return read_settlements(mined, judges)
 
 
 class SettlementWallet(EventReader):
@@ -181,7 +233,7 @@ class SettlementWallet(EventReader):
                 f"{receipts_fitting(receipts)} of them do"
             )
         return await self._outbox.submit(
-            self._contracts.market.settle([_abi_receipt(receipt) for receipt in receipts]),
+            self._contracts.market.settle([abi_receipt(receipt) for receipt in receipts]),
             action=f"settling {len(receipts)} receipts",
             kind=SETTLE,
             jobs=jobs,
@@ -219,45 +271,6 @@ def _fitting(replica_counts: Sequence[int]) -> int:
 def _gas(replica_counts: Sequence[int]) -> int:
     replicas = sum(replica_counts)
     return GAS_PER_TRANSACTION + len(replica_counts) * GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
-
-
-def _abi_receipt(receipt: Receipt) -> structs.Receipt:
-    order = receipt.signed_order.order
-    return structs.Receipt(
-        order=structs.Order(
-            requester=order.requester,
-            spec=order.spec,
-            hardware_class=order.hardware_class,
-            scheduler=order.scheduler,
-            fee=order.fee_microusd,
-            max_rate=order.max_rate_microusd,
-            max_seconds=order.max_seconds,
-            bond=order.bond_microusd,
-            replicas=order.replicas,
-            quorum=order.quorum,
-            max_ticket=order.max_ticket,
-            commit_window=order.commit_window_s,
-            reveal_window=order.reveal_window_s,
-            seed_block=order.seed_block,
-            expiry=order.expiry,
-            audit_bps=order.audit_bps,
-            escalate=order.escalate,
-            nonce=order.nonce_number,
-        ),
-        requester_sig=receipt.signed_order.signature,
-        replicas=tuple(
-            structs.Replica(
-                operator=replica.operator,
-                rate=replica.rate_microusd,
-                ticket=replica.ticket,
-                secs=replica.seconds,
-                tag=replica.tag,
-                salt=replica.salt,
-                sig=replica.signature,
-            )
-            for replica in receipt.replicas
-        ),
-    )
 
 
 RECEIPTS_MAX: Final = _fitting([REPLICAS_MAX] * 1_000)

@@ -1,6 +1,8 @@
 """What people do with a wallet: deposits, budgets, stake, keys. Each call waits to be mined."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from eth_abi.abi import encode as abi_encode
@@ -10,23 +12,28 @@ from assay_node.chain.bindings import structs
 from assay_node.chain.bound_contract import Call
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.outbox import SendingSettings
+from assay_node.chain.road import describe, road_call
 from assay_node.chain.rpc import JsonRpc
 from assay_node.chain.sender import Sender
 from assay_node.chain.settlement import SettlementWallet
 from assay_node.ports.chain import TransactionOutcome
 from assay_node.ports.keys import OrderSigner
-from assay_node.ports.transactions import (
-    TransactionStore,
-)
+from assay_node.ports.road import RoadStep
+from assay_node.ports.transactions import TransactionState, TransactionStore
 from assay_node.protocol.assignment import Assign, omitted
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
 from assay_node.protocol.evidence import AssignEvidence, CommitSetEvidence, Evidence
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.receipt import Receipt
 from assay_node.protocol.units import UINT64_MAX, microusd_to_text
 
+logger = logging.getLogger(__name__)
+
 PERMIT_S_MAX: Final = 3_600
 """How long a permit may wait to be mined; it allows the Vault only what is being deposited."""
+
+ROAD_STEP: Final = "road_step"
+"""The kind of a daemon's transactions on the road."""
 
 _PERMIT_TYPE: Final = (
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
@@ -35,6 +42,14 @@ _DOMAIN_TYPE: Final = (
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _TOKEN_VERSIONS: Final = ("1", "2")  # OpenZeppelin's tokens say 1, USDC says 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """What a step on the road costs whoever takes it."""
+
+    gas: int
+    wei: int
 
 
 class WalletChain(SettlementWallet):
@@ -172,6 +187,43 @@ class WalletChain(SettlementWallet):
         outgoing = await self._submit_settle(receipts, ())
         assert outgoing is not None, "without jobs nothing is bound"
         return self._outcome(await self._sender.wait_until_final(outgoing))
+
+    async def take_step(self, step: RoadStep) -> Digest:
+        """Move a job on the road, and wait until that is final."""
+        return await self._do(road_call(self._contracts.road, step), describe(step))
+
+    async def cost_of_step(self, step: RoadStep) -> StepCost:
+        """Return what a step would burn now.
+
+        Raises:
+            ContractRefusal: it would be refused.
+            ChainUnavailable: the endpoint does not answer.
+        """
+        call = road_call(self._contracts.road, step)
+        gas = await self._outbox.estimate(call, describe(step))
+        return StepCost(gas=gas, wei=gas * await self.gas_price())
+
+    async def start_step(self, job: Digest, step: RoadStep) -> bool:
+        """Keep and send a step; False where another one of this wallet is on its way for the job.
+
+        Raises:
+            ContractRefusal: it would be refused now; nothing is sent.
+            GasTooDear: gas costs more than the ceiling; nothing was signed.
+            ChainUnavailable: the endpoint does not answer; nothing was signed.
+        """
+        call = road_call(self._contracts.road, step)
+        sent = await self._outbox.submit(call, action=describe(step), kind=ROAD_STEP, jobs=(job,))
+        return sent is not None
+
+    async def pursue_steps(self) -> None:
+        """Do what the steps on their way need, to their end."""
+        for ended in await self._outbox.pursue():
+            if ended.state is not TransactionState.SUCCEEDED:
+                logger.info(
+                    "%s %s was %s; somebody else was first, or it is done anew",
+                    ended.outgoing.kind, to_hex(ended.outgoing.id), ended.state.value,
+                )  # fmt: skip
+            await self._store.end_transaction(ended.outgoing, ended.state)
 
     async def _do(self, call: Call, action: str) -> Digest:
         return (await self._sender.do(call, action)).hash

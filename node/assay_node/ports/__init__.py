@@ -20,6 +20,22 @@ from assay_node.ports.chain import (
 from assay_node.ports.clock import Clock
 from assay_node.ports.keys import OrderSigner
 from assay_node.ports.network import GossipMessage, Network, RequestHandler, Stream, StreamHandler
+from assay_node.ports.road import (
+    ROAD_ENDS,
+    CommitOnRoad,
+    FinalizeRoad,
+    OpenRoad,
+    OverrideRoad,
+    RevealOnRoad,
+    RoadChain,
+    RoadCommit,
+    RoadEntry,
+    RoadJob,
+    RoadOpening,
+    RoadReader,
+    RoadState,
+    RoadStep,
+)
 from assay_node.ports.store import (
     JobChange,
     JobEventRecord,
@@ -40,12 +56,15 @@ from assay_node.ports.transactions import (
 )
 
 __all__ = [
+    "ROAD_ENDS",
     "TRANSACTION_ENDS",
     "Account",
     "ArtifactLimits",
     "Artifacts",
     "ChainReader",
     "Clock",
+    "CommitOnRoad",
+    "FinalizeRoad",
     "GossipMessage",
     "Head",
     "JobChange",
@@ -56,11 +75,22 @@ __all__ = [
     "Network",
     "NewEvent",
     "NewLease",
+    "OpenRoad",
     "OrderSigner",
     "OutgoingTransaction",
+    "OverrideRoad",
     "Paid",
     "Place",
     "RequestHandler",
+    "RevealOnRoad",
+    "RoadChain",
+    "RoadCommit",
+    "RoadEntry",
+    "RoadJob",
+    "RoadOpening",
+    "RoadReader",
+    "RoadState",
+    "RoadStep",
     "SchedulerBond",
     "SchedulerStore",
     "Settlement",

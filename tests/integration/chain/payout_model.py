@@ -53,6 +53,8 @@ class Order(NamedTuple):
     reveal_window: int
     seed_block: int
     expiry: int
+    audit_bps: int
+    escalate: bool
     nonce: int
 
 

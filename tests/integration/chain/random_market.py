@@ -25,7 +25,7 @@ SEED_BLOCKS: Final = 60  # how far back somebody thinks of keeping a seed
 BOOKS: Final = "(uint64,uint64,uint64,uint32,uint32)"
 ORDER: Final = (
     "(address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,"
-    "uint32,uint32,uint64,uint64,uint256)"
+    "uint32,uint32,uint64,uint64,uint16,bool,uint256)"
 )
 REPLICA: Final = "(address,uint64,uint8,uint32,bytes32,bytes32,bytes)"
 SETTLE: Final = f"settle(({ORDER},bytes,{REPLICA}[])[])"

@@ -79,6 +79,8 @@ class RandomReceipts:
             reveal_window=600,
             seed_block=seed_block,
             expiry=expiry,
+            audit_bps=0,
+            escalate=False,
             nonce=pick(nonces),
         )
 

@@ -39,7 +39,7 @@ async def test_digests_of_random_structs_are_equal_everywhere(chain: ChainLab) -
         calls += [
             (f"jobId({ORDER})", (order.abi_values(),)),
             (REVEAL, (job, commits, tag, rate, secs)),
-            ("commitDigest(bytes32,uint32,bytes32)", (job, round_number, tag)),
+            ("commitDigest(bytes32,uint32,uint64,bytes32)", (job, round_number, rate, tag)),
             (COMMITMENT, (job, operator, tag, secs, salt)),
         ]
         python += [
@@ -47,13 +47,15 @@ async def test_digests_of_random_structs_are_equal_everywhere(chain: ChainLab) -
             reveal_digest(
                 domain, job=job, commits=commits, tag=tag, rate_microusd=rate, seconds=secs
             ),
-            commit_digest(domain, job, round_number, tag),
+            commit_digest(
+                domain, job=job, round_number=round_number, rate_microusd=rate, commitment=tag
+            ),
             commitment(job, operator, tag, secs, salt),
         ]
         second += [
             by_model.job(model.Order(*order.abi_values())),
             by_model.reveal(job, commits, replica),
-            by_model.digest("Commit", job, round_number, tag),
+            by_model.digest("Commit", job, round_number, rate, tag),
             model.commitment(job, replica),
         ]
     solidity = await _answers(chain.url, market, calls)
@@ -91,6 +93,8 @@ def _order(rolls: random.Random) -> Order:
         reveal_window_s=rolls.getrandbits(32),
         seed_block=rolls.getrandbits(64),
         expiry=rolls.getrandbits(64),
+        audit_bps=rolls.randint(0, 10_000),
+        escalate=rolls.random() < 0.5,
         nonce=rolls.randbytes(32),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from assay_node.chain.abi_orders import abi_receipt
 from assay_node.chain.outbox import GAS_MAX
 from assay_node.chain.settlement import (
     GAS_PER_RECEIPT,
@@ -13,7 +14,6 @@ from assay_node.chain.settlement import (
     GAS_PER_TRANSACTION,
     RECEIPT_BYTES,
     REPLICA_BYTES,
-    _abi_receipt,
     receipts_fitting,
 )
 from assay_node.chain.wallet import WalletChain
@@ -126,7 +126,7 @@ async def test_every_digest_is_the_same_in_python_and_in_solidity(market: Market
     contract = market.wallet._contracts.market
     job = job_id(order, domain)
     assert await contract.domain_separator() == domain.separator
-    assert await contract.job_id(_abi_receipt(receipt).order) == job
+    assert await contract.job_id(abi_receipt(receipt).order) == job
     tag, salt, commits = Digest(b"\x01" * 32), Digest(b"\x02" * 32), Digest(b"\x03" * 32)
     operator = market.operators[0].address
     reveal = reveal_digest(domain, job=job, commits=commits, tag=tag, rate_microusd=7, seconds=9)

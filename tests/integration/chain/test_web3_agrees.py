@@ -12,7 +12,7 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 from assay_node.protocol.order import job_id
 from assay_node.protocol.typed_data import ORDER_TYPE
 from tests.fixtures.receipts import ANSWER, LIE
-from tests.integration.chain.test_settlement import Market, _market_of_strangers
+from tests.integration.chain.test_settlement import Market, market_of_strangers
 
 
 def abi(name: str) -> Any:
@@ -20,7 +20,7 @@ def abi(name: str) -> Any:
 
 
 async def test_web3_sees_the_same_settlement(chain) -> None:
-    market: Market = await _market_of_strangers(chain, 3)
+    market: Market = await market_of_strangers(chain, 3)
     receipt = await market.receipt([ANSWER, ANSWER, LIE])
     outcome = await market.settle(receipt)
     (settlement,) = outcome.settlements
@@ -57,7 +57,7 @@ async def test_web3_sees_the_same_settlement(chain) -> None:
 
 
 async def test_eth_account_signs_an_order_as_we_do(chain) -> None:
-    market = await _market_of_strangers(chain, 3)
+    market = await market_of_strangers(chain, 3)
     receipt = await market.receipt([ANSWER, ANSWER, ANSWER])
     order = receipt.signed_order.order
     members = [member.split(" ") for member in ORDER_TYPE[6:-1].split(",")]

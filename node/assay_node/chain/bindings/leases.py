@@ -216,6 +216,24 @@ SAFE_CAST_OVERFLOWED_UINT_DOWNCAST: Final = ErrorType(
 )
 STRING_TOO_LONG: Final = ErrorType("StringTooLong", ("str",), ("string",))
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _NOTICE_MAX.selector: _NOTICE_MAX,
+    _CANCEL.selector: _CANCEL,
+    _DOMAIN_SEPARATOR.selector: _DOMAIN_SEPARATOR,
+    _EARNED.selector: _EARNED,
+    _EIP712_DOMAIN.selector: _EIP712_DOMAIN,
+    _ENDS_AT.selector: _ENDS_AT,
+    _LEASE_ID.selector: _LEASE_ID,
+    _LEASE_OF.selector: _LEASE_OF,
+    _PROVIDERS.selector: _PROVIDERS,
+    _SETTLE.selector: _SETTLE,
+    _START.selector: _START,
+    _STOP.selector: _STOP,
+    _TOP_UP.selector: _TOP_UP,
+    _VAULT.selector: _VAULT,
+}
+
+
 Event = (
     EIP712DomainChanged
     | LeaseCancelled

@@ -189,6 +189,23 @@ MARKET_TICKETS_NOT_RISING: Final = ErrorType("Market_TicketsNotRising", (), ())
 MARKET_WIRED_TO_OTHER: Final = ErrorType("Market_WiredToOther", ("market",), ("address",))
 STRING_TOO_LONG: Final = ErrorType("StringTooLong", ("str",), ("string",))
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _EFFORT_BPS.selector: _EFFORT_BPS,
+    _HORIZON.selector: _HORIZON,
+    _MAX_REPLICAS.selector: _MAX_REPLICAS,
+    _COMMIT_DIGEST.selector: _COMMIT_DIGEST,
+    _COMMITMENT.selector: _COMMITMENT,
+    _DOMAIN_SEPARATOR.selector: _DOMAIN_SEPARATOR,
+    _EIP712_DOMAIN.selector: _EIP712_DOMAIN,
+    _JOB_ID.selector: _JOB_ID,
+    _JUDGE.selector: _JUDGE,
+    _PROVIDERS.selector: _PROVIDERS,
+    _REVEAL_DIGEST.selector: _REVEAL_DIGEST,
+    _SETTLE.selector: _SETTLE,
+    _VAULT.selector: _VAULT,
+}
+
+
 Event = (
     EIP712DomainChanged
     | JobSettled

@@ -189,6 +189,32 @@ SAFE_CAST_OVERFLOWED_UINT_DOWNCAST: Final = ErrorType(
     "SafeCastOverflowedUintDowncast", ("bits", "value"), ("uint8", "uint256")
 )
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _SEAT.selector: _SEAT,
+    _SEED_LIFE.selector: _SEED_LIFE,
+    _SIGNER_DELAY.selector: _SIGNER_DELAY,
+    _SIGNER_GRACE.selector: _SIGNER_GRACE,
+    _UNBONDING.selector: _UNBONDING,
+    _CHECK.selector: _CHECK,
+    _DRAW.selector: _DRAW,
+    _DRAW_TICKET.selector: _DRAW_TICKET,
+    _EVICT.selector: _EVICT,
+    _EXIT.selector: _EXIT,
+    _IS_SIGNER.selector: _IS_SIGNER,
+    _KEEP_SEED.selector: _KEEP_SEED,
+    _OPERATOR_OF.selector: _OPERATOR_OF,
+    _SEAT_COUNT.selector: _SEAT_COUNT,
+    _SEATS_OF.selector: _SEATS_OF,
+    _SET_SIGNER.selector: _SET_SIGNER,
+    _SIGNER_OF.selector: _SIGNER_OF,
+    _STAKE.selector: _STAKE,
+    _STANDING.selector: _STANDING,
+    _TOP_UP.selector: _TOP_UP,
+    _UNSTAKE.selector: _UNSTAKE,
+    _VAULT.selector: _VAULT,
+}
+
+
 Event = Evicted | Exited | SeedKept | SignerSet | Staked | ToppedUp | Unstaked
 """Whatever this contract says."""
 

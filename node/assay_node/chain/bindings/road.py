@@ -230,6 +230,20 @@ SAFE_CAST_OVERFLOWED_UINT_DOWNCAST: Final = ErrorType(
     "SafeCastOverflowedUintDowncast", ("bits", "value"), ("uint8", "uint256")
 )
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _ROAD_WINDOW.selector: _ROAD_WINDOW,
+    _COMMIT.selector: _COMMIT,
+    _FINALIZE.selector: _FINALIZE,
+    _JOBS.selector: _JOBS,
+    _MARKET.selector: _MARKET,
+    _OPEN.selector: _OPEN,
+    _PROVIDERS.selector: _PROVIDERS,
+    _REVEAL.selector: _REVEAL,
+    _SETTLE.selector: _SETTLE,
+    _VAULT.selector: _VAULT,
+}
+
+
 Event = (
     JobSettled
     | JobWithoutQuorum

@@ -113,6 +113,24 @@ INVALID_ACCOUNT_NONCE: Final = ErrorType(
 INVALID_SHORT_STRING: Final = ErrorType("InvalidShortString", (), ())
 STRING_TOO_LONG: Final = ErrorType("StringTooLong", ("str",), ("string",))
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _DOMAIN_SEPARATOR.selector: _DOMAIN_SEPARATOR,
+    _ALLOWANCE.selector: _ALLOWANCE,
+    _APPROVE.selector: _APPROVE,
+    _BALANCE_OF.selector: _BALANCE_OF,
+    _DECIMALS.selector: _DECIMALS,
+    _EIP712_DOMAIN.selector: _EIP712_DOMAIN,
+    _MINT.selector: _MINT,
+    _NAME.selector: _NAME,
+    _NONCES.selector: _NONCES,
+    _PERMIT.selector: _PERMIT,
+    _SYMBOL.selector: _SYMBOL,
+    _TOTAL_SUPPLY.selector: _TOTAL_SUPPLY,
+    _TRANSFER.selector: _TRANSFER,
+    _TRANSFER_FROM.selector: _TRANSFER_FROM,
+}
+
+
 Event = Approval | EIP712DomainChanged | Transfer
 """Whatever this contract says."""
 

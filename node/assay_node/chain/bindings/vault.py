@@ -200,6 +200,37 @@ VAULT_STAKE_LOCKED: Final = ErrorType(
 )
 VAULT_TOO_FEW_DECIMALS: Final = ErrorType("Vault_TooFewDecimals", ("decimals",), ("uint8",))
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _NOTICE.selector: _NOTICE,
+    _ACCOUNT.selector: _ACCOUNT,
+    _BOND.selector: _BOND,
+    _BUDGET.selector: _BUDGET,
+    _BUDGET_PAYS_UNTIL.selector: _BUDGET_PAYS_UNTIL,
+    _CLOSE.selector: _CLOSE,
+    _COLLECT.selector: _COLLECT,
+    _DEPOSIT.selector: _DEPOSIT,
+    _DEPOSIT_WITH_PERMIT.selector: _DEPOSIT_WITH_PERMIT,
+    _DISTRIBUTE.selector: _DISTRIBUTE,
+    _ESCROW.selector: _ESCROW,
+    _FUND.selector: _FUND,
+    _IS_MODULE.selector: _IS_MODULE,
+    _LOCK.selector: _LOCK,
+    _MARKET.selector: _MARKET,
+    _NONCE_USED.selector: _NONCE_USED,
+    _PAY.selector: _PAY,
+    _POST.selector: _POST,
+    _PROVIDERS.selector: _PROVIDERS,
+    _RECLAIM.selector: _RECLAIM,
+    _REFUND.selector: _REFUND,
+    _RELEASE.selector: _RELEASE,
+    _RESERVE.selector: _RESERVE,
+    _TOKEN.selector: _TOKEN,
+    _TOTAL.selector: _TOTAL,
+    _TREASURY.selector: _TREASURY,
+    _WITHDRAW.selector: _WITHDRAW,
+}
+
+
 Event = (
     BudgetClosed
     | BudgetFunded

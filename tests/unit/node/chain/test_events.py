@@ -14,6 +14,8 @@ from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
 
 MARKET = Address("0x" + "0a" * 20)
+ROAD = Address("0x" + "0b" * 20)
+JUDGES = {MARKET: events.SLASH_REASON, ROAD: events.ROAD_SLASH_REASON}
 EVENTS = {event.__name__: event.ABI for event in market.EVENTS.values()}
 WHO = [Address(f"0x{n:040x}") for n in range(1, 5)]
 JOBS = [bytes([n]) * 32 for n in range(1, 4)]
@@ -48,7 +50,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
         log("ProviderPaid", JOBS[1], WHO[0], 4),
         log("JobWithoutQuorum", JOBS[1], WHO[2], WHO[3], 4),
     )
-    (agreed, split), (skipped,) = events.read_settlements(transaction, MARKET)
+    (agreed, split), (skipped,) = events.read_settlements(transaction, JUDGES)
     assert agreed.paid == (Paid(operator=WHO[0], amount_microusd=10),)
     assert agreed.slashed == (
         Slashed(operator=WHO[1], amount_microusd=7, reason=events.SLASH_REASON),
@@ -65,7 +67,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
 
 def test_events_of_other_contracts_are_not_believed() -> None:
     forged = log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13, address=WHO[0])
-    assert events.read_settlements(mined(forged), MARKET) == ((), ())
+    assert events.read_settlements(mined(forged), JUDGES) == ((), ())
 
 
 def test_earnings_add_up_what_was_paid_and_slashed() -> None:
@@ -95,3 +97,13 @@ def test_batches_stay_below_both_limits_and_are_not_needlessly_small() -> None:
 
 
 ABI_ERROR = {error.name: error.selector for error in market.ERRORS.values()}
+
+
+def test_an_end_on_the_road_is_read_like_one_in_the_market() -> None:
+    transaction = mined(
+        log("ProviderSlashed", JOBS[0], WHO[1], 7, address=ROAD),
+        log("JobWithoutQuorum", JOBS[0], WHO[2], WHO[3], 0, address=ROAD),
+    )
+    ((failed,), _) = events.read_settlements(transaction, JUDGES)
+    assert not failed.agreed
+    assert [slashed.reason for slashed in failed.slashed] == [events.ROAD_SLASH_REASON]
