@@ -111,6 +111,12 @@ class FakeNetwork:
     def serve_requests(self, protocol: str, handler: RequestHandler) -> None:
         self._request_handlers[protocol] = handler
 
+    async def serving(self, protocol: str) -> None:
+        """Wait until a handler of the protocol is there."""
+        async with asyncio.timeout(20):
+            while protocol not in self._request_handlers:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0)
+
     async def open_stream(self, peer_id: PeerId, protocol: str) -> Stream:
         other = self._linked(peer_id)
         handler = other._stream_handlers.get(protocol)

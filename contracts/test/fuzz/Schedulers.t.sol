@@ -4,7 +4,6 @@ pragma solidity 0.8.37;
 import {ISchedulers} from "../../src/interfaces/ISchedulers.sol";
 import {Assign} from "../../src/types/Assignments.sol";
 import {SchedulersFixture} from "../utils/SchedulersFixture.sol";
-import {vm} from "../utils/Vm.sol";
 
 /// @notice A scheduler that replaces openly is never slashable, whatever it lives through; one that hides somebody is.
 contract SchedulersFuzzTest is SchedulersFixture {

@@ -19,7 +19,7 @@ from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
-from assay_node.protocol.messages import SUBMIT, CommitSet, Submit
+from assay_node.protocol.messages import HELLO, SUBMIT, CommitSet, Submit
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder, job_id
 from assay_node.protocol.receipt import commit_digest, commit_set, commit_set_digest
@@ -160,8 +160,8 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
             )
         )
         running = asyncio.create_task(scheduler.run())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0.05)
+        stack.push_async_callback(_stopped, running)
+        await scheduler_net.serving(HELLO)
         providers = []
         for o in operators:
             network = await enter(FakeNetwork(hub))
@@ -174,13 +174,15 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         )
         world.scheduler_wallet = scheduler_wallet.address
         world.queries = scheduler.queries
-        try:
-            yield world
-        finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+        yield world
+        await _stopped(running)
         check_assigns(world)
+
+
+async def _stopped(running: asyncio.Task[None]) -> None:
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def check_assigns(world: World) -> None:

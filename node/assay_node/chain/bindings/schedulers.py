@@ -122,6 +122,21 @@ SCHEDULERS_STILL_SLASHABLE: Final = ErrorType(
     "Schedulers_StillSlashable", ("scheduler", "leavesAt"), ("address", "uint256")
 )
 
+FUNCTIONS: Final[Mapping[bytes, Function]] = {
+    _SCHEDULER_NOTICE.selector: _SCHEDULER_NOTICE,
+    _BOND.selector: _BOND,
+    _BOND_OF.selector: _BOND_OF,
+    _GIVE_NOTICE.selector: _GIVE_NOTICE,
+    _MARKET.selector: _MARKET,
+    _RECLAIM.selector: _RECLAIM,
+    _SLASH_COMMIT_SETS.selector: _SLASH_COMMIT_SETS,
+    _SLASH_FORK.selector: _SLASH_FORK,
+    _SLASH_OMISSION.selector: _SLASH_OMISSION,
+    _SLASHABLE_UNTIL.selector: _SLASHABLE_UNTIL,
+    _VAULT.selector: _VAULT,
+}
+
+
 Event = SchedulerBonded | SchedulerLeaving | SchedulerLeft | SchedulerSlashed
 """Whatever this contract says."""
 
