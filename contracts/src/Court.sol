@@ -522,7 +522,7 @@ contract Court is ICourt {
 
     function _tell(bytes32 job, Share[] memory shares, uint64[] memory moved) private returns (uint64 sum) {
         for (uint256 i = 0; i < shares.length; ++i) {
-            emit IMarket.ProviderSlashed(job, shares[i].operatorOf(), moved[i]);
+            emit WinnerSlashed(job, shares[i].operatorOf(), moved[i]);
             sum += moved[i];
         }
     }
