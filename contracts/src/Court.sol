@@ -401,8 +401,8 @@ contract Court is ICourt {
         bool asked = false;
         for (uint256 i = 0; i < matter.shares.length; ++i) {
             bool won = matter.shares[i].kindOf() == ShareKind.Won;
-            // All winners said the same.
-            if (won ? asked : matter.shares[i].amountOf() == 0) continue;
+            if (won && asked) continue; // all winners said the same
+            if (!won && matter.shares[i].amountOf() == 0) continue;
             if (next == openings.length) revert Court_OpeningWrong(i);
             bool right = _isOf(job, digest, _tagOf(matter, job, openings[next++], i));
             if (won) findings.contradicted = !right;
