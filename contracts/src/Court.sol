@@ -401,8 +401,8 @@ contract Court is ICourt {
         bool asked = false;
         for (uint256 i = 0; i < matter.shares.length; ++i) {
             bool won = matter.shares[i].kindOf() == ShareKind.Won;
-            // All winners said the same.
-            if (won ? asked : matter.shares[i].amountOf() == 0) continue;
+            if (won && asked) continue; // all winners said the same
+            if (!won && matter.shares[i].amountOf() == 0) continue;
             if (next == openings.length) revert Court_OpeningWrong(i);
             bool right = _isOf(job, digest, _tagOf(matter, job, openings[next++], i));
             if (won) findings.contradicted = !right;
@@ -522,7 +522,7 @@ contract Court is ICourt {
 
     function _tell(bytes32 job, Share[] memory shares, uint64[] memory moved) private returns (uint64 sum) {
         for (uint256 i = 0; i < shares.length; ++i) {
-            emit IMarket.ProviderSlashed(job, shares[i].operatorOf(), moved[i]);
+            emit WinnerSlashed(job, shares[i].operatorOf(), moved[i]);
             sum += moved[i];
         }
     }

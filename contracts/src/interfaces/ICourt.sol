@@ -37,6 +37,8 @@ interface ICourt {
     );
     /// @notice What an operator lost came back to its free money, and its fault was struck out.
     event SlashReturned(bytes32 indexed job, address indexed operator, uint64 amount);
+    /// @notice A winner that the panel contradicted lost `amount`: the order's bond, or all the stake that it had left.
+    event WinnerSlashed(bytes32 indexed job, address indexed operator, uint64 amount);
     /// @notice A case is over.
     /// @param final_ What was slashed when the job was decided, and is the treasury's now.
     /// @param refund What the requester got back: of the job's cost, or of what an escalation had set aside.

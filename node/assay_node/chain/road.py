@@ -38,7 +38,7 @@ from assay_node.protocol.typed_data import Domain
 STATES: Final = tuple(RoadState)
 """By the contract's number."""
 
-CONTEXT_BYTES: Final = 25
+CONTEXT_BYTES: Final = 23
 _ENTRY: Final = "(address,uint8,uint64,bytes32)[]"
 _STEPS: Final = (RoadOpened, ProviderCommitted, ProviderDisplaced, ProviderRevealed)
 

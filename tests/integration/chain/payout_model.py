@@ -205,6 +205,8 @@ class Market:
     def __init__(self, domain: Domain, treasury: str) -> None:
         self.domain = domain
         self.treasury = treasury
+        self.held = 0
+        """What was slashed and waits for an appeal that nobody here makes."""
         self.accounts: defaultdict[str, Account] = defaultdict(Account)
         self.budgets: defaultdict[tuple[str, str], Budget] = defaultdict(Budget)
         self.classes: defaultdict[bytes, HardwareClass] = defaultdict(HardwareClass)
@@ -215,7 +217,7 @@ class Market:
     @property
     def total(self) -> int:
         in_accounts = sum(account.free + account.stake for account in self.accounts.values())
-        return in_accounts + sum(budget.amount for budget in self.budgets.values())
+        return in_accounts + sum(budget.amount for budget in self.budgets.values()) + self.held
 
     # --- money
 
@@ -359,7 +361,7 @@ class Market:
         amount = min(bond, account.stake - account.locked)
         account.stake -= amount
         account.faults += 1
-        self.accounts[self.treasury].free += amount
+        self.held += amount
         return amount
 
     def _faults(self, receipt: Receipt, job: bytes, now: Now) -> set[str]:

@@ -110,6 +110,7 @@ class RandomMarket:
         reads = [
             *(self._read(self._at.vault, "account(address)", who) for who in people),
             *(self._read(self._at.vault, "budget(address,address)", *pair) for pair in budgets),
+            self._read(self._at.vault, "escrow(address)", self._at.court),
             self._read(self._at.vault, "total()"),
             self._read(self._at.token, "balanceOf(address)", self._at.vault),
         ]
@@ -119,7 +120,7 @@ class RandomMarket:
             on_chain[f"account {who}"] = model.Account(*decode([BOOKS], answer)[0])
         for pair, answer in zip(budgets, answers[len(people) :], strict=False):
             on_chain[f"budget {pair}"] = model.Budget(*decode(["(uint64,uint48)"], answer)[0])
-        total, tokens = (int.from_bytes(answer, "big") for answer in answers[-2:])
+        held, total, tokens = (int.from_bytes(answer, "big") for answer in answers[-3:])
         expected: dict[str, object] = {
             **{f"account {who}": self.model.accounts[who] for who in people},
             **{f"budget {pair}": self.model.budgets[pair] for pair in budgets},
@@ -130,6 +131,7 @@ class RandomMarket:
             if on_chain[name] != value
         }
         assert not wrong, wrong
+        assert held == self.model.held
         assert total == tokens == self.model.total, (total, tokens, self.model.total)
 
     def _budget_keys(self) -> list[tuple[str, str]]:

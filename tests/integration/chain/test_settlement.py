@@ -72,6 +72,8 @@ class Market:
             account = await wallet.account(who)
             books[f"{name} free"] = account.free_microusd
             books[f"{name} stake"] = account.stake_microusd
+        vault, court = wallet._contracts.vault, wallet.deployment.court
+        books["held"] = await vault.escrow(court)
         return books
 
 
@@ -89,7 +91,7 @@ def verdict(receipt: Receipt) -> Tally:
 def expected_changes(receipt: Receipt) -> dict[str, int]:
     """What a receipt must do to the books, from `receipt.tally` alone."""
     order, result = receipt.signed_order.order, verdict(receipt)
-    changes = {"scheduler free": order.fee_microusd if result.agreed else 0, "treasury free": 0}
+    changes = {"scheduler free": order.fee_microusd if result.agreed else 0, "held": 0}
     for i, replica in enumerate(receipt.replicas):
         paid = lost = 0
         if not result.agreed:
@@ -101,7 +103,7 @@ def expected_changes(receipt: Receipt) -> dict[str, int]:
             lost = order.bond_microusd
         changes[f"{replica.operator} free"] = paid
         changes[f"{replica.operator} stake"] = -lost
-        changes["treasury free"] += lost
+        changes["held"] += lost
     spent = changes["scheduler free"] + sum(
         changes[f"{replica.operator} free"] for replica in receipt.replicas
     )
@@ -172,7 +174,7 @@ async def test_agreement_pays_each_winner_its_rate_for_the_median_seconds(market
     assert not await market.wallet.nonce_used(order.requester, order.nonce_number ^ 1)
 
 
-async def test_a_liar_is_slashed_to_the_treasury_and_not_paid(market: Market) -> None:
+async def test_a_liar_is_slashed_and_not_paid_and_the_slash_is_held(market: Market) -> None:
     receipt = await market.receipt([ANSWER, LIE, ANSWER], seconds=[10, 5, 12])
     outcome = await settle_and_check_books(market, receipt)
     (settlement,) = outcome.settlements

@@ -130,11 +130,11 @@ class PayWithheld(DecodedEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderSlashed(DecodedEvent):
-    """The event ProviderSlashed."""
+class SlashReturned(DecodedEvent):
+    """The event SlashReturned."""
 
     ABI = EventType(
-        "ProviderSlashed",
+        "SlashReturned",
         ("job", "operator", "amount"),
         ("bytes32", "address", "uint64"),
         (True, True, False),
@@ -145,11 +145,11 @@ class ProviderSlashed(DecodedEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class SlashReturned(DecodedEvent):
-    """The event SlashReturned."""
+class WinnerSlashed(DecodedEvent):
+    """The event WinnerSlashed."""
 
     ABI = EventType(
-        "SlashReturned",
+        "WinnerSlashed",
         ("job", "operator", "amount"),
         ("bytes32", "address", "uint64"),
         (True, True, False),
@@ -196,7 +196,7 @@ _CONCLUDE: Final = Function(
 )
 _ENTER: Final = Function(
     "enter",
-    ("referral", "shares"),
+    ("referral", "told"),
     ("(bytes32,bytes32,address,address,uint64,uint64,uint16)", "uint256[]"),
     (),
 )
@@ -329,8 +329,8 @@ Event = (
     | JobEntered
     | PanelCalled
     | PayWithheld
-    | ProviderSlashed
     | SlashReturned
+    | WinnerSlashed
 )
 """Whatever this contract says."""
 
@@ -343,8 +343,8 @@ EVENTS: Final[Mapping[bytes, type[Event]]] = {
     JobEntered.ABI.hash: JobEntered,
     PanelCalled.ABI.hash: PanelCalled,
     PayWithheld.ABI.hash: PayWithheld,
-    ProviderSlashed.ABI.hash: ProviderSlashed,
     SlashReturned.ABI.hash: SlashReturned,
+    WinnerSlashed.ABI.hash: WinnerSlashed,
 }
 
 
@@ -417,9 +417,9 @@ class Court(BoundContract):
         """`conclude(bytes32, bytes32, bool, uint64)`."""
         return self._call(_CONCLUDE, (panel_job, tag, agreed, cost))
 
-    def enter(self, referral: Referral, shares: Sequence[int]) -> Call:
+    def enter(self, referral: Referral, told: Sequence[int]) -> Call:
         """`enter(Referral, uint256[])`."""
-        return self._call(_ENTER, (referral, shares))
+        return self._call(_ENTER, (referral, told))
 
     def escalate(self, matter: Matter) -> Call:
         """`escalate(Matter)`."""
