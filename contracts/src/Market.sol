@@ -1,40 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
+import {Batch, Batches, Signed} from "./libraries/Batches.sol";
+import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {Tally} from "./libraries/Tally.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {Posting, PostingResult} from "./types/Accounts.sol";
+import {Words} from "./libraries/Words.sol";
+import {Opened, Vote} from "./types/Opened.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
-import {Claim, ClaimsResult} from "./types/Seats.sol";
+import {Records, Refusal} from "./types/Records.sol";
+import {ClaimsResult, FailedClaim, SeatClaim, SeedOf} from "./types/Seats.sol";
 import {Share, ShareKind, toShare} from "./types/Share.sol";
 
 /// @notice Judges receipts; see IMarket.
-/// @dev Each receipt is judged without touching state; the good ones go to the Vault in one call, which still
-/// refuses those whose nonce or budget is spent by then.
+/// @dev Both forms of receipts are read into the same memory and judged by the same code, without touching state. What
+/// only Providers can tell is asked in one call for all of them, and the good ones go to the Vault in another, which
+/// still refuses those whose nonce or budget is spent by then.
 contract Market is IMarket, EIP712 {
-    /// @dev What the events say of a job, beside its posting.
-    struct Verdict {
-        bytes32 job;
-        bytes32 tag;
-        uint256 winners;
-        uint32 secs;
-    }
-
-    /// @dev The good receipts of a batch. Arrays are sized for all of them and cut to what was used.
-    struct Batch {
-        uint256 length;
-        uint256 shareCount;
-        Verdict[] verdicts;
-        Posting[] postings;
-        Share[] shares;
-    }
+    using Batches for Batch;
 
     /// @notice Seconds that an order may lie ahead of its expiry when it is settled.
     uint256 public constant HORIZON = Parameters.HORIZON;
@@ -57,26 +47,41 @@ contract Market is IMarket, EIP712 {
 
     /// @inheritdoc IMarket
     function settle(Receipt[] calldata receipts) external {
-        Batch memory batch = _emptyBatch(receipts);
+        uint256 replicas = 0;
         for (uint256 i = 0; i < receipts.length; ++i) {
-            uint256 freeMemory;
-            assembly ("memory-safe") {
-                freeMemory := mload(0x40)
-            }
-            bytes32 job = jobId(receipts[i].order);
-            bytes4 reason = _judge(receipts[i], job, batch);
-            if (reason != GOOD) emit ReceiptSkipped(job, reason);
-            // What a verdict needs lies in the batch. Memory would else cost the square of the receipts.
-            assembly ("memory-safe") {
-                mstore(0x40, freeMemory)
-            }
+            replicas += receipts[i].replicas.length;
         }
-        if (batch.length != 0) _post(batch);
+        SeedOf[] memory seeds = new SeedOf[](receipts.length);
+        Batch memory batch = Batches.create(_domainSeparatorV4(), receipts.length, replicas, replicas, seeds);
+        Opened memory opened = Batches.createOpened();
+        for (uint256 i = 0; i < receipts.length; ++i) {
+            _open(receipts[i], opened, batch);
+            _judge(opened, batch);
+        }
+        _conclude(batch);
+    }
+
+    /// @inheritdoc IMarket
+    function settlePacked(bytes calldata packed) external {
+        (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed, _domainSeparatorV4());
+        Opened memory opened = Batches.createOpened();
+        while (Packed.next(reader, opened, batch)) _judge(opened, batch);
+        _conclude(batch);
     }
 
     /// @inheritdoc IMarket
     function commitDigest(bytes32 job, uint32 round, bytes32 commitment_) external view returns (bytes32) {
         return _hashTypedDataV4(TypedData.hashCommit(job, round, commitment_));
+    }
+
+    /// @inheritdoc IMarket
+    function ordersDigest(bytes32[] calldata orders) external view returns (bytes32) {
+        return _hashTypedDataV4(TypedData.hashList(TypedData.ORDERS_TYPEHASH, orders));
+    }
+
+    /// @inheritdoc IMarket
+    function revealsDigest(bytes32[] calldata reveals) external view returns (bytes32) {
+        return _hashTypedDataV4(TypedData.hashList(TypedData.REVEALS_TYPEHASH, reveals));
     }
 
     /// @inheritdoc IMarket
@@ -104,43 +109,62 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @inheritdoc IMarket
-    function jobId(Order calldata order) public view returns (bytes32) {
+    function jobId(Order calldata order) external view returns (bytes32) {
         return _hashTypedDataV4(TypedData.hashOrder(order));
     }
 
     /// @inheritdoc IMarket
     function revealDigest(bytes32 job, bytes32 commits, bytes32 tag, uint64 rate, uint32 secs)
-        public
+        external
         view
         returns (bytes32)
     {
         return _hashTypedDataV4(TypedData.hashReveal(job, commits, tag, rate, secs));
     }
 
+    // --- opening ------------------------------------------------------------------------------
+
+    /// @dev Reads an ABI receipt into memory. One with too many replicas is opened as far as there is room: its count
+    /// alone makes it bad.
+    function _open(Receipt calldata receipt, Opened memory opened, Batch memory batch) private pure {
+        opened.order = receipt.order;
+        (opened.r, opened.vs) = Signatures.compact(receipt.requesterSig);
+        opened.count = receipt.replicas.length;
+        for (uint256 i = 0; i < opened.count && i < MAX_REPLICAS; ++i) {
+            Replica calldata replica = receipt.replicas[i];
+            Vote memory vote = opened.votes[i];
+            vote.operator = replica.operator;
+            vote.tag = replica.tag;
+            vote.secs = replica.secs;
+            vote.salt = replica.salt;
+            vote.rate = replica.rate;
+            vote.ticket = replica.ticket;
+            vote.place = batch.placeOf(replica.operator);
+            (vote.r, vote.vs) = Signatures.compact(replica.sig);
+        }
+        opened.seed = batch.seedOf(opened.order);
+    }
+
     // --- judging ------------------------------------------------------------------------------
 
     /// @dev Everything that makes a receipt true, cheapest first, and then its verdict. Reverts for nothing that
     /// a stranger can put into a receipt.
-    function _judge(Receipt calldata receipt, bytes32 job, Batch memory batch)
-        private
-        view
-        returns (bytes4 reason)
-    {
-        Order calldata order = receipt.order;
-        Replica[] calldata replicas = receipt.replicas;
-        reason = _checkOrder(order, replicas.length);
-        if (reason != GOOD) return reason;
-        reason = _checkReplicas(order, replicas);
-        if (reason != GOOD) return reason;
-        if (!_signedBy(order.requester, job, receipt.requesterSig)) {
-            return Market_RequesterSignatureInvalid.selector;
+    function _judge(Opened memory opened, Batch memory batch) private {
+        bytes32 orderHash = TypedData.hashOrderInPlace(opened.order);
+        bytes32 job = TypedData.digest(batch.domain, orderHash);
+        bytes4 reason = _checkOrder(opened.order, opened.count);
+        if (reason == GOOD) reason = _checkVotes(opened.order, opened.votes, opened.count);
+        bool listed = batch.payers.length + batch.revealers.length != 0;
+        if (reason == GOOD || listed) {
+            // Who signs once signs for the bad ones too.
+            bytes4 other = _checkSignatures(opened, batch, job, orderHash);
+            if (reason == GOOD) reason = other;
         }
-        reason = _checkReveals(order, replicas, job);
-        if (reason != GOOD) return reason;
-        return _decide(order, replicas, job, batch);
+        if (reason == GOOD) reason = _decide(opened, batch, job);
+        if (reason != GOOD) emit ReceiptSkipped(job, reason);
     }
 
-    function _checkOrder(Order calldata order, uint256 replicas) private view returns (bytes4) {
+    function _checkOrder(Order memory order, uint256 replicas) private view returns (bytes4) {
         if (replicas != order.replicas || replicas == 0 || replicas > MAX_REPLICAS) {
             return Market_ReplicaCountInvalid.selector;
         }
@@ -154,190 +178,284 @@ contract Market is IMarket, EIP712 {
 
     /// @dev With tickets strictly rising to `maxTicket` the scheduler may pass over the unwilling, but not shop
     /// around; an operator with many seats still has one vote.
-    function _checkReplicas(Order calldata order, Replica[] calldata replicas) private pure returns (bytes4) {
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            if (replica.rate > order.maxRate) return Market_RateTooHigh.selector;
-            if (replica.ticket > order.maxTicket) return Market_TicketTooHigh.selector;
-            if (i != 0 && replica.ticket <= replicas[i - 1].ticket) return Market_TicketsNotRising.selector;
+    function _checkVotes(Order memory order, Vote[] memory votes, uint256 count)
+        private
+        pure
+        returns (bytes4)
+    {
+        (uint256 maxRate, uint256 maxTicket) = (order.maxRate, order.maxTicket);
+        uint256 last = 0;
+        for (uint256 i = 0; i < count; ++i) {
+            Vote memory vote = votes[i];
+            if (vote.rate > maxRate) return Market_RateTooHigh.selector;
+            if (vote.ticket > maxTicket) return Market_TicketTooHigh.selector;
+            if (i != 0 && vote.ticket <= last) return Market_TicketsNotRising.selector;
+            last = vote.ticket;
             for (uint256 earlier = 0; earlier < i; ++earlier) {
-                if (replicas[earlier].operator == replica.operator) return Market_OperatorTwice.selector;
+                if (votes[earlier].place == vote.place) return Market_OperatorTwice.selector;
             }
         }
         return GOOD;
     }
 
     /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
-    function _checkReveals(Order calldata order, Replica[] calldata replicas, bytes32 job)
+    function _checkSignatures(Opened memory opened, Batch memory batch, bytes32 job, bytes32 orderHash)
         private
         view
-        returns (bytes4)
+        returns (bytes4 reason)
     {
-        bytes32 commits = _commitSet(replicas, job);
-        Claim[] memory claims = new Claim[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            bytes32 digest = revealDigest(job, commits, replica.tag, replica.rate, replica.secs);
-            (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, replica.sig);
-            if (err != ECDSA.RecoverError.NoError) return Market_RevealSignatureInvalid.selector;
-            claims[i] = Claim(replica.ticket, replica.operator, signer);
+        if (batch.payers.length != 0) {
+            Batches.list(batch.payers[opened.payer], orderHash);
+        } else if (!_signedFor(opened.order.requester, Signatures.recover(job, opened.r, opened.vs))) {
+            reason = Market_RequesterSignatureInvalid.selector;
+            if (batch.revealers.length == 0) return reason;
         }
-        ClaimsResult result = PROVIDERS.check(order.hardwareClass, order.seedBlock, job, claims);
-        if (result == ClaimsResult.Valid) return GOOD;
-        if (result == ClaimsResult.SeedUnknown) return Market_SeedUnknown.selector;
-        if (result == ClaimsResult.SeedTooOld) return Market_SeedTooOld.selector;
-        if (result == ClaimsResult.NotDrawn) return Market_OperatorNotDrawn.selector;
-        return Market_SignerNotRegistered.selector;
+        bytes32 commits = TypedData.hashCommits(opened, job);
+        for (uint256 i = 0; i < opened.count; ++i) {
+            Vote memory vote = opened.votes[i];
+            bytes32 hash = TypedData.hashOpenedReveal(vote, commits);
+            if (batch.revealers.length != 0) {
+                Batches.list(batch.revealers[vote.place], hash);
+                vote.key = vote.place;
+                continue;
+            }
+            address signer = Signatures.recover(TypedData.digest(batch.domain, hash), vote.r, vote.vs);
+            if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
+            vote.key = batch.keyOf(vote.place, vote.operator, signer);
+        }
     }
 
-    function _commitSet(Replica[] calldata replicas, bytes32 job) private pure returns (bytes32) {
-        bytes32[] memory commits = new bytes32[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            commits[i] =
-                TypedData.hashCommitment(job, replica.operator, replica.tag, replica.secs, replica.salt);
-        }
-        return keccak256(abi.encodePacked(commits));
-    }
-
-    /// @dev Plain ECDSA by a key: a contract could take its word back once the work is done.
-    function _signedBy(address signer, bytes32 digest, bytes calldata signature) private pure returns (bool) {
-        (address recovered, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return err == ECDSA.RecoverError.NoError && recovered == signer;
+    /// @dev Plain ECDSA by the requester's own key, or by one that it registered, which is how a smart wallet orders:
+    /// a contract's own signature could be taken back once the work is done, a registered key cannot.
+    function _signedFor(address requester, address signer) private view returns (bool) {
+        if (signer == address(0)) return false;
+        return signer == requester || PROVIDERS.isSigner(requester, signer);
     }
 
     // --- deciding -----------------------------------------------------------------------------
 
     /// @dev Tallies the votes and adds the job to the batch.
-    function _decide(Order calldata order, Replica[] calldata replicas, bytes32 job, Batch memory batch)
-        private
-        pure
-        returns (bytes4)
-    {
-        uint256[] memory votes = new uint256[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            votes[i] = Tally.toVote(replicas[i].tag, replicas[i].secs);
-        }
-        (uint256 winners, uint256 secs) = Tally.count(votes, order.quorum, order.maxSeconds);
-        uint256 firstShare = batch.shareCount;
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            (uint256 amount, ShareKind kind) = _dueTo(order, replicas[i], winners, secs, i);
+    function _decide(Opened memory opened, Batch memory batch, bytes32 job) private pure returns (bytes4) {
+        (uint256 winners, uint256 secs) = _tally(opened, batch);
+        uint256 start = batch.records.count();
+        _writeHead(opened, batch.records, winners, secs);
+        for (uint256 i = 0; i < opened.count; ++i) {
+            Vote memory vote = opened.votes[i];
+            (uint256 amount, ShareKind kind) =
+                _dueTo(opened.order, vote, winners >> i & 1 == 1, winners, secs);
             // No budget holds more than 64 bits of money.
-            if (amount > type(uint64).max) return Market_BudgetTooSmall.selector;
+            if (amount > type(uint64).max) {
+                batch.records.rewind(start);
+                return Market_BudgetTooSmall.selector;
+            }
             // forge-lint: disable-next-line(unsafe-typecast)
-            batch.shares[firstShare + i] = toShare(replicas[i].operator, uint64(amount), kind);
+            Share share = toShare(vote.operator, uint64(amount), kind).withPlace(vote.place);
+            batch.records.push(Share.unwrap(share));
         }
-        batch.shareCount = firstShare + replicas.length;
-
-        Verdict memory verdict = batch.verdicts[batch.length];
-        verdict.job = job;
-        verdict.winners = winners;
-        // Paid seconds are the smaller of two 32-bit values.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        verdict.secs = uint32(secs);
-        if (winners != 0) verdict.tag = _firstWinner(replicas, winners).tag;
-
-        Posting memory posting = batch.postings[batch.length];
-        posting.requester = order.requester;
-        posting.scheduler = order.scheduler;
-        posting.nonce = order.nonce;
-        posting.fee = winners == 0 ? 0 : order.fee;
-        // At most MAX_REPLICAS.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        posting.shares = uint8(replicas.length);
-        ++batch.length;
+        uint64 fee = winners == 0 ? 0 : opened.order.fee;
+        batch.records.push(Share.unwrap(toShare(opened.order.scheduler, fee, ShareKind.Fee)));
+        _claim(opened, batch);
+        batch.jobs.push(uint256(job));
+        if (batch.payers.length != 0) batch.payerOf.push(opened.payer);
         return GOOD;
     }
 
-    function _dueTo(Order calldata order, Replica calldata replica, uint256 winners, uint256 secs, uint256 i)
+    function _tally(Opened memory opened, Batch memory batch)
+        private
+        pure
+        returns (uint256 winners, uint256 secs)
+    {
+        uint256[] memory votes = batch.tally;
+        uint256 count = opened.count;
+        assembly ("memory-safe") {
+            mstore(votes, count) // at most as many as it was made for
+        }
+        for (uint256 i = 0; i < count; ++i) {
+            Vote memory vote = opened.votes[i];
+            // Seconds came as 32 bits.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            votes[i] = Tally.toVote(vote.tag, uint32(vote.secs));
+        }
+        return Tally.count(votes, opened.order.quorum, opened.order.maxSeconds);
+    }
+
+    function _writeHead(Opened memory opened, Words memory records, uint256 winners, uint256 secs)
+        private
+        pure
+    {
+        records.push(uint160(opened.order.requester));
+        records.push(opened.order.nonce);
+        if (winners == 0) {
+            records.push(0);
+            records.push(Records.OFFSET_WITHOUT_QUORUM);
+        } else {
+            uint256 first = 0;
+            while (winners >> first & 1 == 0) ++first;
+            // Paid seconds are the smaller of two 32-bit values.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            records.push(Tally.toVote(opened.votes[first].tag, uint32(secs)));
+            records.push(Records.OFFSET_WITH_QUORUM);
+        }
+        records.push(opened.count + 1);
+    }
+
+    function _dueTo(Order memory order, Vote memory vote, bool won, uint256 winners, uint256 secs)
         private
         pure
         returns (uint256 amount, ShareKind kind)
     {
-        if (winners == 0) {
-            uint256 own = replica.secs < order.maxSeconds ? replica.secs : order.maxSeconds;
-            return (replica.rate * own * EFFORT_BPS / Parameters.BPS, ShareKind.Effort);
-        }
-        if (winners >> i & 1 == 1) return (replica.rate * secs, ShareKind.Won);
-        return (order.bond, ShareKind.Slashed);
+        if (won) return (vote.rate * secs, ShareKind.Won);
+        if (winners != 0) return (order.bond, ShareKind.Slashed);
+        uint256 own = vote.secs < order.maxSeconds ? vote.secs : order.maxSeconds;
+        return (vote.rate * own * EFFORT_BPS / Parameters.BPS, ShareKind.Effort);
     }
 
-    function _firstWinner(Replica[] calldata replicas, uint256 winners)
+    /// @dev See SeatClaim.
+    function _claim(Opened memory opened, Batch memory batch) private pure {
+        uint256 places = batch.jobs.count() << 168 | opened.seed << 192;
+        for (uint256 i = 0; i < opened.count; ++i) {
+            Vote memory vote = opened.votes[i];
+            batch.claims.push(uint160(vote.operator) | vote.ticket << 160 | places | vote.key << 216);
+        }
+    }
+
+    // --- concluding ---------------------------------------------------------------------------
+
+    function _conclude(Batch memory batch) private {
+        _recoverPayers(batch);
+        _recoverRevealers(batch);
+        if (batch.jobs.count() == 0) return;
+        _confirm(batch);
+        if (batch.failed != 0) _dropFailed(batch);
+        if (batch.jobs.count() != 0) _post(batch);
+    }
+
+    function _recoverPayers(Batch memory batch) private view {
+        if (batch.payers.length == 0) return;
+        bool[] memory signed = new bool[](batch.payers.length);
+        for (uint256 i = 0; i < signed.length; ++i) {
+            Signed memory payer = batch.payers[i];
+            signed[i] = _signedFor(payer.party, _recoverList(batch.domain, TypedData.ORDERS_TYPEHASH, payer));
+        }
+        for (uint256 job = 0; job < batch.jobs.count(); ++job) {
+            if (!signed[batch.payerOf.get(job)]) batch.fail(job, Market_RequesterSignatureInvalid.selector);
+        }
+    }
+
+    function _recoverRevealers(Batch memory batch) private view {
+        for (uint256 i = 0; i < batch.revealers.length; ++i) {
+            Signed memory revealer = batch.revealers[i];
+            batch.keys.push(uint160(revealer.party));
+            batch.keys.push(uint160(_recoverList(batch.domain, TypedData.REVEALS_TYPEHASH, revealer)));
+        }
+    }
+
+    function _recoverList(bytes32 domain, bytes32 typehash, Signed memory signed)
         private
-        pure
-        returns (Replica calldata)
+        view
+        returns (address)
     {
-        uint256 i = 0;
-        while (winners >> i & 1 == 0) ++i;
-        return replicas[i];
+        bytes32 hash = TypedData.hashList(typehash, signed.hashes.takeBytes32());
+        return Signatures.recover(TypedData.digest(domain, hash), signed.r, signed.vs);
+    }
+
+    /// @dev Asks Providers once for the whole batch.
+    function _confirm(Batch memory batch) private view {
+        address[] memory keys = batch.keys.takeAddresses();
+        FailedClaim[] memory failures = PROVIDERS.checkBatch(
+            batch.takeSeeds(), batch.jobs.takeBytes32(), _toClaims(batch.claims.take()), keys
+        );
+        for (uint256 i = 0; i < failures.length; ++i) {
+            FailedClaim failed = failures[i];
+            batch.fail(failed.failedJob(), _reasonOf(failed.failure(), keys[2 * failed.failedKey() + 1]));
+        }
+    }
+
+    function _toClaims(uint256[] memory words) private pure returns (SeatClaim[] memory claims) {
+        assembly ("memory-safe") {
+            claims := words
+        }
+    }
+
+    function _reasonOf(ClaimsResult result, address signer) private pure returns (bytes4) {
+        if (result == ClaimsResult.SeedUnknown) return Market_SeedUnknown.selector;
+        if (result == ClaimsResult.SeedTooOld) return Market_SeedTooOld.selector;
+        if (result == ClaimsResult.NotDrawn) return Market_OperatorNotDrawn.selector;
+        if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
+        return Market_SignerNotRegistered.selector;
+    }
+
+    /// @dev Moves the good ones together.
+    function _dropFailed(Batch memory batch) private {
+        (uint256 from, uint256 to, uint256 kept) = (0, 0, 0);
+        Words memory records = batch.records;
+        for (uint256 job = 0; job < batch.jobs.count(); ++job) {
+            uint256 size = Records.SHARES + records.get(from + Records.COUNT);
+            if (batch.reasons[job] != GOOD) {
+                emit ReceiptSkipped(bytes32(batch.jobs.get(job)), batch.reasons[job]);
+                from += size;
+                continue;
+            }
+            batch.jobs.set(kept++, batch.jobs.get(job));
+            for (uint256 n = 0; n < size; ++n) {
+                records.set(to++, records.get(from++));
+            }
+        }
+        batch.jobs.rewind(kept);
+        records.rewind(to);
     }
 
     // --- posting ------------------------------------------------------------------------------
 
-    function _emptyBatch(Receipt[] calldata receipts) private pure returns (Batch memory batch) {
-        uint256 replicas = 0;
-        for (uint256 i = 0; i < receipts.length; ++i) {
-            replicas += receipts[i].replicas.length;
-        }
-        batch.verdicts = new Verdict[](receipts.length);
-        batch.postings = new Posting[](receipts.length);
-        batch.shares = new Share[](replicas);
-    }
-
     function _post(Batch memory batch) private {
-        (Posting[] memory postings, Share[] memory shares) = (batch.postings, batch.shares);
-        (uint256 length, uint256 shareCount) = (batch.length, batch.shareCount);
+        uint256[] memory records = batch.records.take();
+        (uint256[] memory refusals, uint64[] memory slashes) = VAULT.post(records, batch.operators.count());
+        (uint256 start, uint256 refused, uint256 slashed) = (0, 0, 0);
+        uint256 count = batch.jobs.count();
+        for (uint256 job = 0; job < count; ++job) {
+            uint256 shares = records[start + Records.COUNT];
+            bytes32 id = bytes32(batch.jobs.get(job));
+            if (refused < refusals.length && refusals[refused] >> 8 == job) {
+                emit ReceiptSkipped(id, _reasonOf(Refusal(refusals[refused++] & type(uint8).max)));
+            } else {
+                if (slashed < slashes.length) slashed = _setSlashes(records, start, slashes, slashed);
+                _announce(id, records, start, shares);
+            }
+            start += Records.SHARES + shares;
+        }
+    }
+
+    /// @dev A slash ends at the stake: what was really taken stands in the event.
+    function _setSlashes(uint256[] memory records, uint256 start, uint64[] memory slashes, uint256 slashed)
+        private
+        pure
+        returns (uint256)
+    {
+        uint256 end = start + Records.SHARES + records[start + Records.COUNT];
+        for (uint256 n = start + Records.SHARES; n < end; ++n) {
+            Share share = Share.wrap(records[n]);
+            if (share.kindOf() != ShareKind.Slashed) continue;
+            records[n] = Share.unwrap(share.withAmount(slashes[slashed++]));
+        }
+        return slashed;
+    }
+
+    /// @dev Everything a reader needs to follow the money without a call. The record holds the event's data as it is
+    /// encoded, so it is logged where it lies: JobSettled(job, requester, vote, shares), or
+    /// JobWithoutQuorum(job, requester, shares).
+    function _announce(bytes32 job, uint256[] memory records, uint256 start, uint256 shares) private {
+        bool agreed = records[start + Records.OFFSET] == Records.OFFSET_WITH_QUORUM;
+        bytes32 topic = agreed ? JobSettled.selector : JobWithoutQuorum.selector;
+        uint256 first = start + (agreed ? Records.VOTE : Records.OFFSET);
+        uint256 size = (start + Records.SHARES + shares - first) * 32;
         assembly ("memory-safe") {
-            mstore(postings, length)
-            mstore(shares, shareCount)
-        }
-        (PostingResult[] memory results, uint64[] memory moved) = VAULT.post(postings, shares);
-        uint256 share = 0;
-        for (uint256 i = 0; i < length; ++i) {
-            if (results[i] == PostingResult.Done) {
-                _announce(batch.verdicts[i], postings[i], shares, moved, share);
-            } else {
-                emit ReceiptSkipped(batch.verdicts[i].job, _reasonOf(results[i]));
-            }
-            share += postings[i].shares;
+            let data := add(add(records, 0x20), shl(5, first))
+            let requester := mload(add(add(records, 0x20), shl(5, start)))
+            log3(data, size, topic, job, requester)
         }
     }
 
-    /// @dev Everything a reader needs to follow the money without a call.
-    function _announce(
-        Verdict memory verdict,
-        Posting memory posting,
-        Share[] memory shares,
-        uint64[] memory moved,
-        uint256 first
-    ) private {
-        uint64 cost = posting.fee;
-        for (uint256 n = first; n < first + posting.shares; ++n) {
-            if (shares[n].kindOf() == ShareKind.Slashed) {
-                emit ProviderSlashed(verdict.job, shares[n].operatorOf(), moved[n]);
-            } else {
-                cost += moved[n];
-                emit ProviderPaid(verdict.job, shares[n].operatorOf(), moved[n]);
-            }
-        }
-        if (verdict.winners == 0) {
-            emit JobWithoutQuorum(verdict.job, posting.requester, posting.scheduler, cost);
-        } else {
-            emit JobSettled(
-                verdict.job,
-                posting.requester,
-                posting.scheduler,
-                verdict.tag,
-                verdict.winners,
-                verdict.secs,
-                posting.fee,
-                cost
-            );
-        }
-    }
-
-    function _reasonOf(PostingResult result) private pure returns (bytes4) {
-        return
-            result == PostingResult.NonceSpent ? Market_NonceSpent.selector : Market_BudgetTooSmall.selector;
+    function _reasonOf(Refusal refusal) private pure returns (bytes4) {
+        return refusal == Refusal.NonceSpent ? Market_NonceSpent.selector : Market_BudgetTooSmall.selector;
     }
 }

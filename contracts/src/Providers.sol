@@ -5,25 +5,24 @@ import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
+import {History} from "./libraries/History.sol";
 import {Parameters} from "./libraries/Parameters.sol";
 import {Account} from "./types/Accounts.sol";
-import {Claim, ClaimsResult} from "./types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim, SeatClaim, SeedOf, toFailedClaim} from "./types/Seats.sol";
 
 /// @notice Keeps seats, seeds and signing keys; see IProviders.
 contract Providers is IProviders {
-    using Checkpoints for Checkpoints.Trace160;
-    using Checkpoints for Checkpoints.Trace208;
+    using History for History.Values;
     using SafeCast for uint256;
 
     /// @dev Seats are dense: the last one fills the hole that a leaving one makes, so every ticket draws somebody.
     /// Who held a seat and how many there were is kept by block for ever.
     struct Class {
-        Checkpoints.Trace208 count;
-        mapping(uint256 seat => Checkpoints.Trace160) holders;
+        History.Values count;
+        mapping(uint256 seat => History.Values) holders;
         mapping(address operator => uint32[] seats) held;
         /// Where each seat stands in its holder's list.
         uint32[] places;
@@ -42,6 +41,25 @@ contract Providers is IProviders {
     struct Drawing {
         bytes32 seed;
         uint256 seats;
+    }
+
+    /// @dev A seed of a batch, looked up.
+    struct Lot {
+        ClaimsResult found;
+        bytes32 seed;
+        uint256 seats;
+        bytes32 hardwareClass;
+        uint256 seedBlock;
+    }
+
+    /// @dev A batch of claims while it is gone through.
+    struct Hearing {
+        Lot[] lots;
+        bool[] spoken;
+        /// The job that it is at, its own seed, and whether a claim of it failed.
+        uint256 job;
+        bytes32 jobSeed;
+        bool failed;
     }
 
     struct Standing {
@@ -96,11 +114,11 @@ contract Providers is IProviders {
         _standings[msg.sender].seats += seats.toUint64();
         uint32[] storage held = class.held[msg.sender];
         for (uint256 seat = count; seat < count + seats; ++seat) {
-            class.holders[seat].push(uint96(block.number), uint160(msg.sender));
+            class.holders[seat].push(uint160(msg.sender));
             class.places.push(held.length.toUint32());
             held.push(seat.toUint32());
         }
-        class.count.push(uint48(block.number), (count + seats).toUint208());
+        class.count.push((count + seats).toUint160());
         emit Staked(msg.sender, hardwareClass, seats);
         VAULT.bond(msg.sender, (seats * SEAT).toUint64());
     }
@@ -233,6 +251,30 @@ contract Providers is IProviders {
     }
 
     /// @inheritdoc IProviders
+    function checkBatch(
+        SeedOf[] calldata seeds,
+        bytes32[] calldata jobs,
+        SeatClaim[] calldata claims,
+        address[] calldata keys
+    ) external view returns (FailedClaim[] memory failures) {
+        Hearing memory hearing = Hearing(_lots(seeds), _spoken(keys), type(uint256).max, 0, false);
+        failures = new FailedClaim[](jobs.length);
+        uint256 failed = 0;
+        for (uint256 i = 0; i < claims.length; ++i) {
+            SeatClaim claim = claims[i];
+            if (claim.claimedJob() != hearing.job) _turnTo(hearing, claim, jobs);
+            if (hearing.failed) continue; // one reason is enough
+            ClaimsResult result = _checkClaim(hearing, claim);
+            if (result == ClaimsResult.Valid) continue;
+            hearing.failed = true;
+            failures[failed++] = toFailedClaim(result, claim);
+        }
+        assembly ("memory-safe") {
+            mstore(failures, failed)
+        }
+    }
+
+    /// @inheritdoc IProviders
     function signerOf(address operator) external view returns (address) {
         Signing storage signing = _signings[operator];
         return block.timestamp < signing.since ? signing.previous : signing.signer;
@@ -286,7 +328,7 @@ contract Providers is IProviders {
             held.pop();
             _fill(class, seat, --count);
         }
-        class.count.push(uint48(block.number), count.toUint208());
+        class.count.push(count.toUint160());
 
         readyAt = block.timestamp + UNBONDING;
         Standing storage standing_ = _standings[operator];
@@ -299,7 +341,7 @@ contract Providers is IProviders {
         if (seat != last) {
             uint160 holder = class.holders[last].latest();
             uint32 place = class.places[last];
-            class.holders[seat].push(uint96(block.number), holder);
+            class.holders[seat].push(holder);
             class.held[address(holder)][place] = seat.toUint32();
             class.places[seat] = place;
         }
@@ -336,8 +378,43 @@ contract Providers is IProviders {
         if (seedBlock == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
         uint256 hash = uint256(Blockhash.blockHash(seedBlock));
         if (hash == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
-        uint256 seats = _classes[hardwareClass].count.upperLookupRecent((seedBlock - 1).toUint48());
+        uint256 seats = _classes[hardwareClass].count.valueAt(seedBlock - 1);
         return (ClaimsResult.Valid, Drawing(bytes32(hash >> DROPPED_SEED_BITS << DROPPED_SEED_BITS), seats));
+    }
+
+    /// @dev One look at each seed of a batch.
+    function _lots(SeedOf[] calldata seeds) private view returns (Lot[] memory lots) {
+        lots = new Lot[](seeds.length);
+        for (uint256 i = 0; i < seeds.length; ++i) {
+            (ClaimsResult found, Drawing memory drawing) =
+                _drawing(seeds[i].hardwareClass, seeds[i].seedBlock);
+            lots[i] = Lot(found, drawing.seed, drawing.seats, seeds[i].hardwareClass, seeds[i].seedBlock);
+        }
+    }
+
+    /// @dev One look at each key of a batch.
+    function _spoken(address[] calldata keys) private view returns (bool[] memory spoken) {
+        spoken = new bool[](keys.length / 2);
+        for (uint256 i = 0; i < spoken.length; ++i) {
+            spoken[i] = isSigner(keys[2 * i], keys[2 * i + 1]);
+        }
+    }
+
+    function _turnTo(Hearing memory hearing, SeatClaim claim, bytes32[] calldata jobs) private pure {
+        hearing.job = claim.claimedJob();
+        hearing.failed = false;
+        hearing.jobSeed = Hashes.efficientKeccak256(hearing.lots[claim.claimedSeed()].seed, jobs[hearing.job]);
+    }
+
+    function _checkClaim(Hearing memory hearing, SeatClaim claim) private view returns (ClaimsResult) {
+        Lot memory lot = hearing.lots[claim.claimedSeed()];
+        if (lot.found != ClaimsResult.Valid) return lot.found;
+        address operator = claim.claimedOperator();
+        address drawn = _seatedAt(
+            _classes[lot.hardwareClass], lot.seats, lot.seedBlock, hearing.jobSeed, claim.claimedTicket()
+        );
+        if (operator == address(0) || drawn != operator) return ClaimsResult.NotDrawn;
+        return hearing.spoken[claim.claimedKey()] ? ClaimsResult.Valid : ClaimsResult.NotSigner;
     }
 
     /// @dev keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
@@ -348,9 +425,18 @@ contract Providers is IProviders {
         bytes32 job,
         uint256 ticket
     ) private view returns (address) {
-        if (drawing.seats == 0) return address(0);
-        bytes32 jobSeed = Hashes.efficientKeccak256(drawing.seed, job);
-        uint256 seat = uint256(Hashes.efficientKeccak256(jobSeed, bytes32(ticket))) % drawing.seats;
-        return address(class.holders[seat].upperLookupRecent((seedBlock - 1).toUint96()));
+        return _seatedAt(
+            class, drawing.seats, seedBlock, Hashes.efficientKeccak256(drawing.seed, job), ticket
+        );
+    }
+
+    function _seatedAt(Class storage class, uint256 seats, uint256 seedBlock, bytes32 jobSeed, uint256 ticket)
+        private
+        view
+        returns (address)
+    {
+        if (seats == 0) return address(0);
+        uint256 seat = uint256(Hashes.efficientKeccak256(jobSeed, bytes32(ticket))) % seats;
+        return address(class.holders[seat].valueAt(seedBlock - 1));
     }
 }

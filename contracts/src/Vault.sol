@@ -10,13 +10,44 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
-import {Account, Budget, Posting, PostingResult} from "./types/Accounts.sol";
-import {Share, ShareKind} from "./types/Share.sol";
+import {Words, newWords} from "./libraries/Words.sol";
+import {Account, Budget} from "./types/Accounts.sol";
+import {
+    EFFORT_ONE,
+    FAULT_ONE,
+    PAID_ONE,
+    Records,
+    Refusal,
+    SLASHED_ONE,
+    Sums,
+    WIN_ONE
+} from "./types/Records.sol";
+import {Share, ShareKind, toShare} from "./types/Share.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
+
+    /// @dev What a batch has done so far, none of it in storage yet but the pages that were left.
+    struct Book {
+        /// The page: one requester's budget for one scheduler, and one word of its nonces.
+        address requester;
+        address scheduler;
+        uint256 nonceWord;
+        uint256 nonces;
+        Budget budget;
+        bool written;
+        /// Of the page's scheduler, and of those before.
+        uint64 fees;
+        Words feesBefore;
+        Words refusals;
+        Words slashes;
+        uint64 slashed;
+        /// By the places of the operators.
+        address[] operators;
+        uint256[] sums;
+    }
 
     /// @notice Seconds that a closed budget still pays for.
     uint256 public constant NOTICE = Parameters.NOTICE;
@@ -139,27 +170,32 @@ contract Vault is IVault, ReentrancyGuardTransient {
     // --- settlement ---------------------------------------------------------------------------
 
     /// @inheritdoc IVault
-    function post(Posting[] calldata postings, Share[] calldata shares)
+    /// @dev Adds up in memory what each operator gets and loses, and keeps the budget and the nonce word that it is at
+    /// in memory too. Every account is written after that: a scheduler may be an operator as well.
+    function post(uint256[] calldata records, uint256 operators)
         external
         onlyMarket
-        returns (PostingResult[] memory results, uint64[] memory moved)
+        returns (uint256[] memory refusals, uint64[] memory slashes)
     {
-        results = new PostingResult[](postings.length);
-        moved = new uint64[](shares.length);
-        uint64 slashed = 0;
+        Book memory book = _openBook(records.length, operators);
         uint256 start = 0;
-        for (uint256 i = 0; i < postings.length; ++i) {
-            Posting calldata posting = postings[i];
-            uint256 end = start + posting.shares;
-            results[i] = _charge(posting, shares[start:end]);
-            if (results[i] == PostingResult.Done) {
-                for (uint256 n = start; n < end; ++n) {
-                    (moved[n], slashed) = _apply(shares[n], slashed);
-                }
+        for (uint256 i = 0; start < records.length; ++i) {
+            uint256 end = start + Records.SHARES + _word(records, start + Records.COUNT);
+            _turnTo(book, records, start, end);
+            uint256 cost = _costOf(records, start, end);
+            if (book.nonces & _bit(_word(records, start + Records.NONCE)) != 0) {
+                book.refusals.push(i << 8 | uint256(Refusal.NonceSpent));
+            } else if (book.budget.amount < cost) {
+                book.refusals.push(i << 8 | uint256(Refusal.BudgetTooSmall));
+            } else {
+                _enter(book, records, start, end, cost);
             }
             start = end;
         }
-        if (slashed != 0) _accounts[TREASURY].free += slashed;
+        _leavePage(book);
+        _writeAccounts(book);
+        slashes = _toUint64s(book.slashes.take());
+        refusals = book.refusals.take();
     }
 
     // --- modules ------------------------------------------------------------------------------
@@ -305,25 +341,126 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _accounts[who].free = free - amount;
     }
 
-    /// @dev Takes a job's whole cost from the budget and spends its nonce, or does nothing and says why.
-    function _charge(Posting calldata posting, Share[] calldata shares) private returns (PostingResult) {
-        mapping(uint256 => uint256) storage words = _nonces[posting.requester];
-        uint256 word = words[posting.nonce >> 8];
-        uint256 bit = _bit(posting.nonce);
-        if (word & bit != 0) return PostingResult.NonceSpent;
+    function _openBook(uint256 words, uint256 operators) private pure returns (Book memory book) {
+        uint256 mostRecords = words / Records.SHARES + 1;
+        book.feesBefore = newWords(mostRecords);
+        book.refusals = newWords(mostRecords);
+        book.slashes = newWords(words);
+        book.operators = new address[](operators);
+        book.sums = new uint256[](operators);
+    }
 
-        uint256 cost = posting.fee;
-        for (uint256 n = 0; n < shares.length; ++n) {
-            if (shares[n].kindOf() != ShareKind.Slashed) cost += shares[n].amountOf();
+    /// @dev Opens the page that a record is about.
+    function _turnTo(Book memory book, uint256[] calldata records, uint256 start, uint256 end) private {
+        // forge-lint: disable-next-line(unsafe-typecast)
+        address requester = address(uint160(_word(records, start + Records.REQUESTER)));
+        address scheduler = Share.wrap(_word(records, end - 1)).operatorOf();
+        uint256 nonceWord = _word(records, start + Records.NONCE) >> 8;
+        if (book.requester == requester && book.scheduler == scheduler && book.nonceWord == nonceWord) {
+            if (start != 0) return; // before the first record no page is open
         }
-        Budget storage budget_ = _budgets[posting.requester][posting.scheduler];
-        uint64 amount = budget_.amount;
-        if (amount < cost) return PostingResult.BudgetTooSmall;
+        _leavePage(book);
+        if (book.scheduler != scheduler) _endFees(book);
+        (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
+        book.nonces = _nonces[requester][nonceWord];
+        book.budget = _budgets[requester][scheduler];
+    }
 
-        words[posting.nonce >> 8] = word | bit;
-        budget_.amount = amount - cost.toUint64();
-        if (posting.fee != 0) _accounts[posting.scheduler].free += posting.fee;
-        return PostingResult.Done;
+    function _leavePage(Book memory book) private {
+        if (!book.written) return;
+        _nonces[book.requester][book.nonceWord] = book.nonces;
+        _budgets[book.requester][book.scheduler] = book.budget;
+        book.written = false;
+    }
+
+    function _endFees(Book memory book) private pure {
+        if (book.fees == 0) return;
+        book.feesBefore.push(Share.unwrap(toShare(book.scheduler, book.fees, ShareKind.Fee)));
+        book.fees = 0;
+    }
+
+    function _costOf(uint256[] calldata records, uint256 start, uint256 end)
+        private
+        pure
+        returns (uint256 cost)
+    {
+        for (uint256 n = start + Records.SHARES; n < end; ++n) {
+            Share share = Share.wrap(_word(records, n));
+            if (share.kindOf() != ShareKind.Slashed) cost += share.amountOf();
+        }
+    }
+
+    /// @dev Takes a job's whole cost from the budget, spends its nonce and adds its shares to the sums.
+    function _enter(Book memory book, uint256[] calldata records, uint256 start, uint256 end, uint256 cost)
+        private
+        view
+    {
+        book.nonces |= _bit(_word(records, start + Records.NONCE));
+        book.budget.amount -= cost.toUint64();
+        book.written = true;
+        for (uint256 n = start + Records.SHARES; n < end; ++n) {
+            Share share = Share.wrap(_word(records, n));
+            ShareKind kind = share.kindOf();
+            if (kind == ShareKind.Fee) {
+                book.fees += share.amountOf();
+                continue;
+            }
+            uint256 sums = book.sums[share.placeOf()];
+            if (kind == ShareKind.Won) sums += share.amountOf() * PAID_ONE + WIN_ONE;
+            else if (kind == ShareKind.Effort) sums += share.amountOf() * PAID_ONE + EFFORT_ONE;
+            else sums += _slashable(book, share, Sums.wrap(sums).slashedOf()) * SLASHED_ONE + FAULT_ONE;
+            book.sums[share.placeOf()] = sums;
+            book.operators[share.placeOf()] = share.operatorOf();
+        }
+    }
+
+    /// @dev What is left of a stake after this batch's earlier slashes; what is locked answers for something else.
+    function _slashable(Book memory book, Share share, uint64 before) private view returns (uint256) {
+        Account memory books = _accounts[share.operatorOf()];
+        uint64 available = books.bond - books.locked - before;
+        uint64 amount = share.amountOf() < available ? share.amountOf() : available;
+        book.slashes.push(amount);
+        book.slashed += amount;
+        return amount;
+    }
+
+    function _writeAccounts(Book memory book) private {
+        for (uint256 place = 0; place < book.sums.length; ++place) {
+            Sums sums = Sums.wrap(book.sums[place]);
+            if (Sums.unwrap(sums) == 0) continue;
+            address operator = book.operators[place];
+            Account memory books = _accounts[operator];
+            books.free += sums.paidOf();
+            books.bond -= sums.slashedOf();
+            books.wins = _addUp(books.wins, sums.winsOf());
+            books.faults = _addUp(books.faults, sums.faultsOf());
+            _accounts[operator] = books;
+            emit OperatorSettled(operator, sums);
+        }
+        _endFees(book);
+        for (uint256 i = 0; i < book.feesBefore.count(); ++i) {
+            Share fees = Share.wrap(book.feesBefore.get(i));
+            _accounts[fees.operatorOf()].free += fees.amountOf();
+        }
+        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed;
+    }
+
+    /// @dev Counters stay at their largest value rather than wrap.
+    function _addUp(uint32 counter, uint32 more) private pure returns (uint32) {
+        return more > type(uint32).max - counter ? type(uint32).max : counter + more;
+    }
+
+    /// @dev Market's own words: it never names one that is not there.
+    function _word(uint256[] calldata records, uint256 i) private pure returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(records.offset, shl(5, i)))
+        }
+    }
+
+    function _toUint64s(uint256[] memory words) private pure returns (uint64[] memory items) {
+        assembly ("memory-safe") {
+            items := words
+        }
     }
 
     /// @dev Pays or slashes one operator. What is slashed is summed for one credit to the treasury a batch.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Claim, ClaimsResult} from "../types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim, SeatClaim, SeedOf} from "../types/Seats.sol";
 import {IVault} from "./IVault.sol";
 
 /// @title Who may be drawn for a job, and who signs for them
@@ -77,6 +77,17 @@ interface IProviders {
         external
         view
         returns (ClaimsResult);
+
+    /// @notice The same for many jobs, with one look at each seed and each key.
+    /// @param jobs The jobs that claims name; the claims of a job follow each other, by ticket.
+    /// @param keys Pairs: an operator, and who signed for it as recovered from a signature.
+    /// @return failures The first claim of each job that has one which is not good.
+    function checkBatch(
+        SeedOf[] calldata seeds,
+        bytes32[] calldata jobs,
+        SeatClaim[] calldata claims,
+        address[] calldata keys
+    ) external view returns (FailedClaim[] memory failures);
 
     /// @notice The key in effect for an operator now; zero before the first.
     function signerOf(address operator) external view returns (address);

@@ -39,33 +39,43 @@ library Tally {
         pure
         returns (uint256 group, uint256 size)
     {
-        uint256 tag = votes[first] >> SECONDS_BITS;
-        for (uint256 i = first; i < votes.length; ++i) {
-            if (votes[i] >> SECONDS_BITS == tag) {
-                group |= 2 ** i;
-                ++size;
+        uint256 tag = _at(votes, first) >> SECONDS_BITS;
+        unchecked {
+            for (uint256 i = first; i < votes.length; ++i) {
+                if (_at(votes, i) >> SECONDS_BITS == tag) {
+                    group |= uint256(1) << i;
+                    ++size;
+                }
             }
         }
     }
 
-    /// @dev Insertion sort: at most 8 values. The lower of two middles, so that half must lie to raise it.
+    /// @dev The lower of two middles, so that half must lie to raise it: the value that, with those of the group
+    /// that are lower (or equal and earlier), has (size - 1) / 2 before it. At most 8 values.
     function _lowerMedian(uint256[] memory votes, uint256 group, uint256 size)
         private
         pure
-        returns (uint256)
+        returns (uint256 secs)
     {
-        uint256[] memory sorted = new uint256[](size);
-        uint256 length = 0;
-        for (uint256 i = 0; i < votes.length; ++i) {
-            if (group >> i & 1 == 0) continue;
-            uint256 secs = secondsOf(votes[i]);
-            uint256 place = length++;
-            while (place != 0 && sorted[place - 1] > secs) {
-                sorted[place] = sorted[place - 1];
-                --place;
+        unchecked {
+            for (uint256 i = 0; i < votes.length; ++i) {
+                if (group >> i & 1 == 0) continue;
+                secs = secondsOf(_at(votes, i));
+                uint256 before = 0;
+                for (uint256 n = 0; n < votes.length; ++n) {
+                    if (group >> n & 1 == 0) continue;
+                    uint256 other = secondsOf(_at(votes, n));
+                    if (other < secs || (other == secs && n < i)) ++before;
+                }
+                if (before == (size - 1) / 2) break;
             }
-            sorted[place] = secs;
         }
-        return sorted[(size - 1) / 2];
+    }
+
+    /// @dev Callers stay within the length.
+    function _at(uint256[] memory votes, uint256 i) private pure returns (uint256 vote) {
+        assembly ("memory-safe") {
+            vote := mload(add(add(votes, 0x20), shl(5, i)))
+        }
     }
 }

@@ -6,8 +6,11 @@ import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {Deploy} from "../../script/Deploy.s.sol";
 import {Market} from "../../src/Market.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
+import {Sums} from "../../src/types/Records.sol";
+import {Share, ShareKind} from "../../src/types/Share.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 
@@ -52,18 +55,25 @@ contract MarketTest is MarketFixture {
         _settle(receipt);
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs.length, 4, "one for each operator and one for the job");
-        _assertPartyLog(logs[0], IMarket.ProviderSlashed.selector, job, receipt.replicas[0].operator, BOND);
-        _assertPartyLog(logs[1], IMarket.ProviderPaid.selector, job, receipt.replicas[1].operator, 1001 * 307);
-        _assertPartyLog(logs[2], IMarket.ProviderPaid.selector, job, receipt.replicas[2].operator, 1002 * 307);
-        assertEq(logs[3].topics[0], IMarket.JobSettled.selector, "settled");
-        assertEq(logs[3].topics[1], job, "the job");
-        assertEq(address(uint160(uint256(logs[3].topics[2]))), _requester(0), "the requester");
-        assertEq(address(uint160(uint256(logs[3].topics[3]))), scheduler, "the scheduler");
-        assertEq(
-            keccak256(logs[3].data),
-            keccak256(abi.encode(receipt.replicas[1].tag, uint256(6), uint32(307), FEE, FEE + 2003 * 307)),
-            "tag, winners, seconds, fee, cost"
-        );
+        for (uint256 i = 0; i < 3; ++i) {
+            assertEq(logs[i].emitter, address(vault), "by the vault");
+            assertEq(logs[i].topics[0], IVault.OperatorSettled.selector, "the event");
+            assertEq(
+                address(uint160(uint256(logs[i].topics[1]))), receipt.replicas[i].operator, "the operator"
+            );
+        }
+        _assertSums(logs[0], 0, BOND, 0, 1);
+        _assertSums(logs[1], 1001 * 307, 0, 1, 0);
+        _assertSums(logs[2], 1002 * 307, 0, 1, 0);
+        _assertJobLog(logs[3], IMarket.JobSettled.selector, job);
+        (bytes32 vote, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        assertEq(vote >> 32 << 32, receipt.replicas[1].tag >> 32 << 32, "28 bytes of tag");
+        assertEq(uint256(vote) & 0xffffffff, 307, "the seconds");
+        assertEq(shares.length, 4, "three replicas and the fee");
+        _assertShare(shares[0], receipt.replicas[0].operator, BOND, ShareKind.Slashed);
+        _assertShare(shares[1], receipt.replicas[1].operator, 1001 * 307, ShareKind.Won);
+        _assertShare(shares[2], receipt.replicas[2].operator, 1002 * 307, ShareKind.Won);
+        _assertShare(shares[3], scheduler, FEE, ShareKind.Fee);
     }
 
     function test_quorum_caps() public {
@@ -104,11 +114,13 @@ contract MarketTest is MarketFixture {
         order.bond = type(uint64).max;
         Receipt memory receipt = _withLiar(order, 1);
         bytes32 job = market.jobId(order);
-        vm.expectEmit(address(market));
-        emit IMarket.ProviderPaid(job, receipt.replicas[0].operator, 1000 * 300);
-        vm.expectEmit(address(market));
-        emit IMarket.ProviderSlashed(job, receipt.replicas[1].operator, uint64(SEATS_EACH) * SEAT);
+        vm.recordLogs();
         _settle(receipt);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        _assertJobLog(logs[3], IMarket.JobSettled.selector, job);
+        (, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        _assertShare(shares[0], receipt.replicas[0].operator, 1000 * 300, ShareKind.Won);
+        _assertShare(shares[1], receipt.replicas[1].operator, uint64(SEATS_EACH) * SEAT, ShareKind.Slashed);
         assertEq(_account(receipt.replicas[1].operator).bond, 0, "all there was");
         assertEq(_free(TREASURY), SEATS_EACH * SEAT, "and no more");
         _assertSolvent();
@@ -175,19 +187,19 @@ contract MarketTest is MarketFixture {
         vm.recordLogs();
         _settle(receipt);
         Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs.length, 4, "one for each operator and one for the job");
+        _assertJobLog(logs[3], IMarket.JobWithoutQuorum.selector, job);
+        Share[] memory shares = abi.decode(logs[3].data, (Share[]));
+        assertEq(shares.length, 4, "three replicas and the fee");
+        _assertShare(shares[3], scheduler, 0, ShareKind.Fee);
         for (uint256 i = 0; i < 3; ++i) {
             Account memory books = _account(receipt.replicas[i].operator);
             assertEq(books.free - before[i], efforts[i], "a quarter of rate x own seconds");
             assertEq(books.bond, SEATS_EACH * SEAT, "nobody is slashed");
             assertEq(uint256(books.wins) + books.faults, 0, "nobody won or lost");
-            _assertPartyLog(
-                logs[i], IMarket.ProviderPaid.selector, job, receipt.replicas[i].operator, uint64(efforts[i])
-            );
+            _assertShare(shares[i], receipt.replicas[i].operator, efforts[i], ShareKind.Effort);
             cost += efforts[i];
         }
-        assertEq(logs.length, 4, "and one for the job");
-        assertEq(logs[3].topics[0], IMarket.JobWithoutQuorum.selector, "without a quorum");
-        assertEq(abi.decode(logs[3].data, (uint256)), cost, "its cost");
         assertEq(BUDGET - _budget(0), cost, "from the budget");
         assertEq(_free(scheduler), schedulerBefore, "no fee");
         _assertSolvent();
@@ -718,15 +730,29 @@ contract MarketTest is MarketFixture {
         }
     }
 
-    function _assertPartyLog(Vm.Log memory log, bytes32 topic, bytes32 job, address operator, uint64 amount)
-        private
-        view
-    {
+    function _assertJobLog(Vm.Log memory log, bytes32 topic, bytes32 job) private view {
         assertEq(log.emitter, address(market), "by the market");
         assertEq(log.topics[0], topic, "the event");
         assertEq(log.topics[1], job, "the job");
-        assertEq(address(uint160(uint256(log.topics[2]))), operator, "the operator");
-        assertEq(abi.decode(log.data, (uint256)), amount, "the amount");
+        assertEq(address(uint160(uint256(log.topics[2]))), _requester(0), "the requester");
+    }
+
+    function _assertShare(Share share, address party, uint256 amount, ShareKind kind) private pure {
+        assertEq(share.operatorOf(), party, "whose");
+        assertEq(share.amountOf(), amount, "how much");
+        assertEq(uint256(share.kindOf()), uint256(kind), "why");
+    }
+
+    function _assertSums(Vm.Log memory log, uint256 paid, uint256 slashed, uint256 wins, uint256 faults)
+        private
+        pure
+    {
+        Sums sums = abi.decode(log.data, (Sums));
+        assertEq(sums.paidOf(), paid, "paid");
+        assertEq(sums.slashedOf(), slashed, "slashed");
+        assertEq(sums.winsOf(), wins, "wins");
+        assertEq(sums.faultsOf(), faults, "faults");
+        assertEq(sums.effortsOf(), 0, "no efforts");
     }
 
     /// @dev The other root, a compact signature, other lengths, other recovery ids, and nothing.

@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 import {Vault} from "../../src/Vault.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
-import {Account, Posting} from "../../src/types/Accounts.sol";
+import {Account} from "../../src/types/Accounts.sol";
+import {Records} from "../../src/types/Records.sol";
 import {Share, ShareKind, toShare} from "../../src/types/Share.sol";
 import {Assertions} from "../utils/Assertions.sol";
 import {PlainToken} from "../utils/Tokens.sol";
@@ -159,11 +160,15 @@ contract VaultModulesTest is Assertions {
 
     function test_lock_survivesReceipts() public {
         _lock(OPERATOR, 450e6);
-        Posting[] memory postings = new Posting[](1);
-        postings[0] = Posting({requester: REQUESTER, fee: 0, shares: 1, scheduler: SCHEDULER, nonce: 1});
+        uint256[] memory record = new uint256[](Records.SHARES + 2);
+        record[Records.REQUESTER] = uint160(REQUESTER);
+        record[Records.NONCE] = 1;
+        record[Records.COUNT] = 2;
+        record[Records.SHARES] = Share.unwrap(toShare(OPERATOR, 100e6, ShareKind.Slashed));
+        record[Records.SHARES + 1] = Share.unwrap(toShare(SCHEDULER, 0, ShareKind.Fee));
         vm.prank(MARKET);
-        (, uint64[] memory moved) = _vault.post(postings, _one(OPERATOR, 100e6, ShareKind.Slashed));
-        assertEq(moved[0], 50e6, "what nothing holds");
+        (, uint64[] memory slashes) = _vault.post(record, 1);
+        assertEq(slashes[0], 50e6, "what nothing holds");
         assertEq(_vault.account(OPERATOR).bond, 450e6, "the rest answers for something else");
     }
 
