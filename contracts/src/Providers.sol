@@ -11,7 +11,7 @@ import {IVault} from "./interfaces/IVault.sol";
 import {History} from "./libraries/History.sol";
 import {Parameters} from "./libraries/Parameters.sol";
 import {Account} from "./types/Accounts.sol";
-import {Claim, ClaimsResult, FailedClaim, SeatClaim, SeedOf, toFailedClaim} from "./types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim, SeatClaim, toFailedClaim} from "./types/Seats.sol";
 
 /// @notice Keeps seats, seeds and signing keys; see IProviders.
 contract Providers is IProviders {
@@ -48,18 +48,10 @@ contract Providers is IProviders {
         ClaimsResult found;
         bytes32 seed;
         uint256 seats;
-        bytes32 hardwareClass;
-        uint256 seedBlock;
-    }
-
-    /// @dev A batch of claims while it is gone through.
-    struct Hearing {
-        Lot[] lots;
-        bool[] spoken;
-        /// The job that it is at, its own seed, and whether a claim of it failed.
-        uint256 job;
-        bytes32 jobSeed;
-        bool failed;
+        /// The block before the seed block.
+        uint256 before;
+        /// The slot of the class's holders.
+        uint256 holders;
     }
 
     struct Standing {
@@ -251,23 +243,28 @@ contract Providers is IProviders {
     }
 
     /// @inheritdoc IProviders
-    function checkBatch(
-        SeedOf[] calldata seeds,
-        bytes32[] calldata jobs,
-        SeatClaim[] calldata claims,
-        address[] calldata keys
-    ) external view returns (FailedClaim[] memory failures) {
-        Hearing memory hearing = Hearing(_lots(seeds), _spoken(keys), type(uint256).max, 0, false);
-        failures = new FailedClaim[](jobs.length);
+    function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
+        external
+        view
+        returns (FailedClaim[] memory failures)
+    {
+        bool[] memory spoken = _spoken(words[claimWords:claimWords + 2 * keys]);
+        Lot[] memory lots = _lots(words[claimWords + 2 * keys:]);
+        failures = new FailedClaim[](claimWords / 2);
         uint256 failed = 0;
-        for (uint256 i = 0; i < claims.length; ++i) {
-            SeatClaim claim = claims[i];
-            if (claim.claimedJob() != hearing.job) _turnTo(hearing, claim, jobs);
-            if (hearing.failed) continue; // one reason is enough
-            ClaimsResult result = _checkClaim(hearing, claim);
-            if (result == ClaimsResult.Valid) continue;
-            hearing.failed = true;
-            failures[failed++] = toFailedClaim(result, claim);
+        uint256 next = 0;
+        for (uint256 job = 0; next < claimWords; ++job) {
+            bytes32 id = bytes32(words[next++]);
+            SeatClaim claim = SeatClaim.wrap(words[next]);
+            Lot memory lot = lots[claim.claimedSeed()];
+            bytes32 jobSeed = Hashes.efficientKeccak256(lot.seed, id);
+            for (uint256 end = next + claim.following(); next <= end; ++next) {
+                claim = SeatClaim.wrap(words[next]);
+                ClaimsResult result = _checkClaim(lot, jobSeed, claim, spoken);
+                if (result == ClaimsResult.Valid) continue;
+                failures[failed++] = toFailedClaim(result, job, claim.claimedKey());
+                next = end; // one reason is enough
+            }
         }
         assembly ("memory-safe") {
             mstore(failures, failed)
@@ -383,41 +380,42 @@ contract Providers is IProviders {
     }
 
     /// @dev One look at each seed of a batch.
-    function _lots(SeedOf[] calldata seeds) private view returns (Lot[] memory lots) {
-        lots = new Lot[](seeds.length);
-        for (uint256 i = 0; i < seeds.length; ++i) {
-            (ClaimsResult found, Drawing memory drawing) =
-                _drawing(seeds[i].hardwareClass, seeds[i].seedBlock);
-            lots[i] = Lot(found, drawing.seed, drawing.seats, seeds[i].hardwareClass, seeds[i].seedBlock);
+    function _lots(uint256[] calldata seeds) private view returns (Lot[] memory lots) {
+        lots = new Lot[](seeds.length / 2);
+        for (uint256 i = 0; i < lots.length; ++i) {
+            bytes32 hardwareClass = bytes32(seeds[2 * i]);
+            uint256 seedBlock = seeds[2 * i + 1];
+            (ClaimsResult found, Drawing memory drawing) = _drawing(hardwareClass, seedBlock);
+            Lot memory lot = lots[i];
+            lot.found = found;
+            if (found != ClaimsResult.Valid) continue;
+            (lot.seed, lot.seats, lot.before) = (drawing.seed, drawing.seats, seedBlock - 1);
+            lot.holders = _holdersOf(_classes[hardwareClass]);
         }
     }
 
     /// @dev One look at each key of a batch.
-    function _spoken(address[] calldata keys) private view returns (bool[] memory spoken) {
+    function _spoken(uint256[] calldata keys) private view returns (bool[] memory spoken) {
         spoken = new bool[](keys.length / 2);
         for (uint256 i = 0; i < spoken.length; ++i) {
-            spoken[i] = isSigner(keys[2 * i], keys[2 * i + 1]);
+            // Market pushed addresses.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            spoken[i] = isSigner(address(uint160(keys[2 * i])), address(uint160(keys[2 * i + 1])));
         }
     }
 
-    function _turnTo(Hearing memory hearing, SeatClaim claim, bytes32[] calldata jobs) private pure {
-        hearing.job = claim.claimedJob();
-        hearing.failed = false;
-        hearing.jobSeed = Hashes.efficientKeccak256(hearing.lots[claim.claimedSeed()].seed, jobs[hearing.job]);
-    }
-
-    function _checkClaim(Hearing memory hearing, SeatClaim claim) private view returns (ClaimsResult) {
-        Lot memory lot = hearing.lots[claim.claimedSeed()];
+    function _checkClaim(Lot memory lot, bytes32 jobSeed, SeatClaim claim, bool[] memory spoken)
+        private
+        view
+        returns (ClaimsResult)
+    {
         if (lot.found != ClaimsResult.Valid) return lot.found;
         address operator = claim.claimedOperator();
-        address drawn = _seatedAt(
-            _classes[lot.hardwareClass], lot.seats, lot.seedBlock, hearing.jobSeed, claim.claimedTicket()
-        );
+        address drawn = _seated(lot.holders, lot.seats, lot.before, jobSeed, claim.claimedTicket());
         if (operator == address(0) || drawn != operator) return ClaimsResult.NotDrawn;
-        return hearing.spoken[claim.claimedKey()] ? ClaimsResult.Valid : ClaimsResult.NotSigner;
+        return spoken[claim.claimedKey()] ? ClaimsResult.Valid : ClaimsResult.NotSigner;
     }
 
-    /// @dev keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
     function _drawn(
         Class storage class,
         Drawing memory drawing,
@@ -425,18 +423,33 @@ contract Providers is IProviders {
         bytes32 job,
         uint256 ticket
     ) private view returns (address) {
-        return _seatedAt(
-            class, drawing.seats, seedBlock, Hashes.efficientKeccak256(drawing.seed, job), ticket
-        );
+        bytes32 jobSeed = Hashes.efficientKeccak256(drawing.seed, job);
+        return _seated(_holdersOf(class), drawing.seats, seedBlock - 1, jobSeed, ticket);
     }
 
-    function _seatedAt(Class storage class, uint256 seats, uint256 seedBlock, bytes32 jobSeed, uint256 ticket)
+    function _holdersOf(Class storage class) private view returns (uint256 slot) {
+        mapping(uint256 seat => History.Values) storage holders = class.holders;
+        assembly ("memory-safe") {
+            slot := holders.slot
+        }
+    }
+
+    /// @dev Who held seat keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
+    /// @param holders The slot of a class's holders.
+    function _seated(uint256 holders, uint256 seats, uint256 number, bytes32 jobSeed, uint256 ticket)
         private
         view
         returns (address)
     {
         if (seats == 0) return address(0);
-        uint256 seat = uint256(Hashes.efficientKeccak256(jobSeed, bytes32(ticket))) % seats;
-        return address(class.holders[seat].valueAt(seedBlock - 1));
+        History.Values storage holder;
+        assembly ("memory-safe") {
+            mstore(0, jobSeed)
+            mstore(0x20, ticket)
+            mstore(0, mod(keccak256(0, 0x40), seats))
+            mstore(0x20, holders)
+            holder.slot := keccak256(0, 0x40) // holders[seat]
+        }
+        return address(holder.valueAt(number));
     }
 }

@@ -10,19 +10,11 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Records} from "./libraries/Records.sol";
 import {Words, newWords} from "./libraries/Words.sol";
 import {Account, Budget} from "./types/Accounts.sol";
-import {
-    EFFORT_ONE,
-    FAULT_ONE,
-    PAID_ONE,
-    Records,
-    Refusal,
-    SLASHED_ONE,
-    Sums,
-    WIN_ONE
-} from "./types/Records.sol";
 import {Share, ShareKind, toShare} from "./types/Share.sol";
+import {FAULT_ONE, Refusal, SLASHED_ONE, Sums} from "./types/Sums.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
@@ -36,17 +28,16 @@ contract Vault is IVault, ReentrancyGuardTransient {
         address scheduler;
         uint256 nonceWord;
         uint256 nonces;
-        Budget budget;
+        uint256 amount;
         bool written;
         /// Of the page's scheduler, and of those before.
-        uint64 fees;
+        uint256 fees;
         Words feesBefore;
-        Words refusals;
-        Words slashes;
+        /// What every operator got and lost, in pairs: the operator, and its Sums.
+        uint256[] lines;
         uint64 slashed;
-        /// By the places of the operators.
-        address[] operators;
-        uint256[] sums;
+        Words slashes;
+        Words refusals;
     }
 
     /// @notice Seconds that a closed budget still pays for.
@@ -172,30 +163,36 @@ contract Vault is IVault, ReentrancyGuardTransient {
     /// @inheritdoc IVault
     /// @dev Adds up in memory what each operator gets and loses, and keeps the budget and the nonce word that it is at
     /// in memory too. Every account is written after that: a scheduler may be an operator as well.
-    function post(uint256[] calldata records, uint256 operators)
+    function post(uint256 jobs, uint256 operators, uint256[] calldata records)
         external
         onlyMarket
-        returns (uint256[] memory refusals, uint64[] memory slashes)
+        returns (uint256[] memory refusals, uint256[] memory slashes)
     {
-        Book memory book = _openBook(records.length, operators);
-        uint256 start = 0;
-        for (uint256 i = 0; start < records.length; ++i) {
-            uint256 end = start + Records.SHARES + _word(records, start + Records.COUNT);
-            _turnTo(book, records, start, end);
-            uint256 cost = _costOf(records, start, end);
-            if (book.nonces & _bit(_word(records, start + Records.NONCE)) != 0) {
-                book.refusals.push(i << 8 | uint256(Refusal.NonceSpent));
-            } else if (book.budget.amount < cost) {
-                book.refusals.push(i << 8 | uint256(Refusal.BudgetTooSmall));
+        Book memory book = _openBook(jobs, operators, records.length);
+        uint256 record;
+        assembly ("memory-safe") {
+            record := records.offset
+        }
+        for (uint256 job = 0; job < jobs; ++job) {
+            uint256 end = Records.endOf(record);
+            _turnTo(book, record, end);
+            uint256 bit = _bit(Records.nonceOf(record));
+            uint256 cost = Records.costOf(record, end);
+            if (book.nonces & bit != 0) {
+                book.refusals.push(job << 8 | uint256(Refusal.NonceSpent));
+            } else if (book.amount < cost) {
+                book.refusals.push(job << 8 | uint256(Refusal.BudgetTooSmall));
             } else {
-                _enter(book, records, start, end, cost);
+                book.nonces |= bit;
+                book.amount -= cost;
+                book.written = true;
+                _enter(book, record, end);
             }
-            start = end;
+            record = end;
         }
         _leavePage(book);
         _writeAccounts(book);
-        slashes = _toUint64s(book.slashes.take());
-        refusals = book.refusals.take();
+        return (book.refusals.take(), book.slashes.take());
     }
 
     // --- modules ------------------------------------------------------------------------------
@@ -341,94 +338,80 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _accounts[who].free = free - amount;
     }
 
-    function _openBook(uint256 words, uint256 operators) private pure returns (Book memory book) {
-        uint256 mostRecords = words / Records.SHARES + 1;
-        book.feesBefore = newWords(mostRecords);
-        book.refusals = newWords(mostRecords);
+    function _openBook(uint256 jobs, uint256 operators, uint256 words)
+        private
+        pure
+        returns (Book memory book)
+    {
+        book.feesBefore = newWords(jobs);
+        book.refusals = newWords(jobs);
         book.slashes = newWords(words);
-        book.operators = new address[](operators);
-        book.sums = new uint256[](operators);
+        book.lines = new uint256[](2 * operators);
     }
 
     /// @dev Opens the page that a record is about.
-    function _turnTo(Book memory book, uint256[] calldata records, uint256 start, uint256 end) private {
-        // forge-lint: disable-next-line(unsafe-typecast)
-        address requester = address(uint160(_word(records, start + Records.REQUESTER)));
-        address scheduler = Share.wrap(_word(records, end - 1)).operatorOf();
-        uint256 nonceWord = _word(records, start + Records.NONCE) >> 8;
+    function _turnTo(Book memory book, uint256 record, uint256 end) private {
+        address requester = Records.requesterOf(record);
+        address scheduler = Records.schedulerOf(end);
+        uint256 nonceWord = Records.nonceOf(record) >> 8;
+        // No requester is zero, so the first record opens a page.
         if (book.requester == requester && book.scheduler == scheduler && book.nonceWord == nonceWord) {
-            if (start != 0) return; // before the first record no page is open
+            return;
         }
         _leavePage(book);
         if (book.scheduler != scheduler) _endFees(book);
         (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
         book.nonces = _nonces[requester][nonceWord];
-        book.budget = _budgets[requester][scheduler];
+        book.amount = _budgets[requester][scheduler].amount;
     }
 
     function _leavePage(Book memory book) private {
         if (!book.written) return;
         _nonces[book.requester][book.nonceWord] = book.nonces;
-        _budgets[book.requester][book.scheduler] = book.budget;
+        // It only became smaller.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        _budgets[book.requester][book.scheduler].amount = uint64(book.amount);
         book.written = false;
     }
 
     function _endFees(Book memory book) private pure {
         if (book.fees == 0) return;
-        book.feesBefore.push(Share.unwrap(toShare(book.scheduler, book.fees, ShareKind.Fee)));
+        book.feesBefore.push(Share.unwrap(toShare(book.scheduler, book.fees.toUint64(), ShareKind.Fee)));
         book.fees = 0;
     }
 
-    function _costOf(uint256[] calldata records, uint256 start, uint256 end)
-        private
-        pure
-        returns (uint256 cost)
-    {
-        for (uint256 n = start + Records.SHARES; n < end; ++n) {
-            Share share = Share.wrap(_word(records, n));
-            if (share.kindOf() != ShareKind.Slashed) cost += share.amountOf();
-        }
+    /// @dev Adds a job's shares to the lines. No sum of payments outgrows 64 bits: they came out of budgets.
+    function _enter(Book memory book, uint256 record, uint256 end) private view {
+        bool slashing = Records.addUp(record, end, book.lines);
+        book.fees += Records.feeOf(end);
+        if (slashing) _slash(book, record, end);
     }
 
-    /// @dev Takes a job's whole cost from the budget, spends its nonce and adds its shares to the sums.
-    function _enter(Book memory book, uint256[] calldata records, uint256 start, uint256 end, uint256 cost)
-        private
-        view
-    {
-        book.nonces |= _bit(_word(records, start + Records.NONCE));
-        book.budget.amount -= cost.toUint64();
-        book.written = true;
-        for (uint256 n = start + Records.SHARES; n < end; ++n) {
-            Share share = Share.wrap(_word(records, n));
-            ShareKind kind = share.kindOf();
-            if (kind == ShareKind.Fee) {
-                book.fees += share.amountOf();
-                continue;
-            }
-            uint256 sums = book.sums[share.placeOf()];
-            if (kind == ShareKind.Won) sums += share.amountOf() * PAID_ONE + WIN_ONE;
-            else if (kind == ShareKind.Effort) sums += share.amountOf() * PAID_ONE + EFFORT_ONE;
-            else sums += _slashable(book, share, Sums.wrap(sums).slashedOf()) * SLASHED_ONE + FAULT_ONE;
-            book.sums[share.placeOf()] = sums;
-            book.operators[share.placeOf()] = share.operatorOf();
+    /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something else.
+    function _slash(Book memory book, uint256 record, uint256 end) private view {
+        for (uint256 n = Records.sharesOf(record); n < end; n += Records.WORD) {
+            Share share = Records.shareAt(n);
+            if (share.kindOf() != ShareKind.Slashed) continue;
+            address operator = share.operatorOf();
+            uint256 line = 2 * share.placeOf();
+            Sums sums = Sums.wrap(book.lines[line + 1]);
+            Account memory books = _accounts[operator];
+            uint64 available = books.bond - books.locked - sums.slashedOf();
+            uint64 amount = share.amountOf() < available ? share.amountOf() : available;
+            book.lines[line] = uint160(operator);
+            book.lines[line + 1] = Sums.unwrap(sums) + amount * SLASHED_ONE + FAULT_ONE;
+            book.slashes.push(amount);
+            book.slashed += amount;
         }
-    }
-
-    /// @dev What is left of a stake after this batch's earlier slashes; what is locked answers for something else.
-    function _slashable(Book memory book, Share share, uint64 before) private view returns (uint256) {
-        Account memory books = _accounts[share.operatorOf()];
-        uint64 available = books.bond - books.locked - before;
-        uint64 amount = share.amountOf() < available ? share.amountOf() : available;
-        book.slashes.push(amount);
-        book.slashed += amount;
-        return amount;
     }
 
     function _writeAccounts(Book memory book) private {
-        for (uint256 place = 0; place < book.sums.length; ++place) {
-            Sums sums = Sums.wrap(book.sums[place]);
+        uint256[] memory lines = book.lines;
+        for (uint256 line = 0; line < lines.length; line += 2) {
+            Sums sums = Sums.wrap(lines[line + 1]);
             if (Sums.unwrap(sums) == 0) continue;
-            address operator = book.operators[place];
+            // forge-lint: disable-next-line(unsafe-typecast)
+            address operator = address(uint160(lines[line]));
             Account memory books = _accounts[operator];
             books.free += sums.paidOf();
             books.bond -= sums.slashedOf();
@@ -448,19 +431,6 @@ contract Vault is IVault, ReentrancyGuardTransient {
     /// @dev Counters stay at their largest value rather than wrap.
     function _addUp(uint32 counter, uint32 more) private pure returns (uint32) {
         return more > type(uint32).max - counter ? type(uint32).max : counter + more;
-    }
-
-    /// @dev Market's own words: it never names one that is not there.
-    function _word(uint256[] calldata records, uint256 i) private pure returns (uint256 word) {
-        assembly ("memory-safe") {
-            word := calldataload(add(records.offset, shl(5, i)))
-        }
-    }
-
-    function _toUint64s(uint256[] memory words) private pure returns (uint64[] memory items) {
-        assembly ("memory-safe") {
-            items := words
-        }
     }
 
     /// @dev Pays or slashes one operator. What is slashed is summed for one credit to the treasury a batch.

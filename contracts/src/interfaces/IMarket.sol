@@ -63,10 +63,10 @@ interface IMarket {
         returns (bytes32);
 
     /// @notice What a requester signs to sign all of its orders in a batch at once; `orders` are their struct hashes.
-    function ordersDigest(bytes32[] calldata orders) external view returns (bytes32);
+    function ordersDigest(uint256[] calldata orders) external view returns (bytes32);
 
     /// @notice What a provider signs to sign all of its reveals in a batch at once; `reveals` are their struct hashes.
-    function revealsDigest(bytes32[] calldata reveals) external view returns (bytes32);
+    function revealsDigest(uint256[] calldata reveals) external view returns (bytes32);
 
     /// @notice What a provider commits to.
     function commitment(bytes32 job, address operator, bytes32 tag, uint32 secs, bytes32 salt)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Claim, ClaimsResult, FailedClaim, SeatClaim, SeedOf} from "../types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim} from "../types/Seats.sol";
 import {IVault} from "./IVault.sol";
 
 /// @title Who may be drawn for a job, and who signs for them
@@ -79,15 +79,15 @@ interface IProviders {
         returns (ClaimsResult);
 
     /// @notice The same for many jobs, with one look at each seed and each key.
-    /// @param jobs The jobs that claims name; the claims of a job follow each other, by ticket.
-    /// @param keys Pairs: an operator, and who signed for it as recovered from a signature.
-    /// @return failures The first claim of each job that has one which is not good.
-    function checkBatch(
-        SeedOf[] calldata seeds,
-        bytes32[] calldata jobs,
-        SeatClaim[] calldata claims,
-        address[] calldata keys
-    ) external view returns (FailedClaim[] memory failures);
+    /// @param claimWords How many of the words are jobs and claims.
+    /// @param keys How many keys follow them.
+    /// @param words For each job its id and then a `SeatClaim` for each replica, by ticket; then the keys, each an
+    /// operator and who signed for it as recovered from a signature; then the seeds, each a hardware class and a block.
+    /// @return failures For each job that has one, the first claim that is not good.
+    function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
+        external
+        view
+        returns (FailedClaim[] memory failures);
 
     /// @notice The key in effect for an operator now; zero before the first.
     function signerOf(address operator) external view returns (address);

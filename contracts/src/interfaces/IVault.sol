@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {Account, Budget} from "../types/Accounts.sol";
-import {Sums} from "../types/Records.sol";
 import {Share} from "../types/Share.sol";
+import {Sums} from "../types/Sums.sol";
 
 /// @title The money of the market
 /// @notice Holds one ERC-20 and keeps everybody's books in micro-USD. Tokens move only on deposit and withdrawal.
@@ -63,14 +63,15 @@ interface IVault {
     function reclaim(address scheduler) external;
 
     /// @notice Posts a batch of settled jobs, each whole or not at all; called by Market only.
-    /// @param records The jobs, in order, as `Records` says: later ones see what earlier ones spent.
-    /// @param operators How many distinct operators the shares name; each has a place of its own below that.
-    /// @return refusals The records that moved nothing: their number << 8 | the `Refusal`.
-    /// @return slashes What was really taken for each share to be slashed, in order, without those of refused records;
-    /// a slash ends at the operator's stake.
-    function post(uint256[] calldata records, uint256 operators)
+    /// @param jobs How many there are.
+    /// @param operators How many distinct operators their shares name; each has a place of its own below that.
+    /// @param records What each job does, in order, as `Records` says: later ones see what earlier ones spent.
+    /// @return refusals The jobs that moved nothing: number of the job << 8 | `Refusal`.
+    /// @return slashes What was really taken for each share to be slashed, in order, without those of refused jobs; a
+    /// slash ends at the operator's stake.
+    function post(uint256 jobs, uint256 operators, uint256[] calldata records)
         external
-        returns (uint256[] memory refusals, uint64[] memory slashes);
+        returns (uint256[] memory refusals, uint256[] memory slashes);
 
     /// @notice Turns free money of `operator` into stake; called by Providers only.
     function bond(address operator, uint64 amount) external;

@@ -3,34 +3,30 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
 import {Opened, Vote} from "../types/Opened.sol";
-import {Order} from "../types/Orders.sol";
-import {SeedOf} from "../types/Seats.sol";
 import {Parameters} from "./Parameters.sol";
+import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
 /// @notice The receipts of one transaction while they are judged.
 struct Batch {
     /// The EIP-712 domain separator.
     bytes32 domain;
-    /// The ids of the jobs that are good so far, and what each does to the books (`Records`).
-    Words jobs;
+    /// How many jobs are good so far, and what each does to the books (`Records`).
+    uint256 jobs;
     Words records;
-    /// What Providers has to confirm: `SeatClaim`s, seeds, and pairs of operator and signer.
+    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds.
     Words claims;
-    SeedOf[] seeds;
-    uint256 seedCount;
     Words keys;
+    Words seeds;
     /// The distinct operators, and for each the number of its newest pair in `keys`, plus one.
     Words operators;
     Words newestKeys;
-    /// For each job the reason why it is not good after all.
-    bytes4[] reasons;
-    uint256 failed;
-    /// Who signs once for the whole batch, if anybody.
+    /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
     Signed[] payers;
     Signed[] revealers;
-    /// For each job its place in `payers`.
     Words payerOf;
+    /// For each job why it is not good after all; empty as long as all are.
+    bytes4[] reasons;
     /// Room for the votes of one tally.
     uint256[] tally;
 }
@@ -43,27 +39,27 @@ struct Signed {
     Words hashes;
 }
 
+/// @notice How large a batch can become.
+struct Sizes {
+    uint256 receipts;
+    uint256 replicas;
+    uint256 operators;
+    uint256 seeds;
+}
+
 /// @notice Making and filling batches.
 library Batches {
-    /// @param seeds Room for those of all receipts, none of them used yet.
-    function create(
-        bytes32 domain,
-        uint256 receipts,
-        uint256 replicas,
-        uint256 operators,
-        SeedOf[] memory seeds
-    ) internal pure returns (Batch memory batch) {
+    function create(bytes32 domain, Sizes memory sizes) internal pure returns (Batch memory batch) {
         batch.domain = domain;
-        batch.jobs = newWords(receipts);
-        // Five words before the shares of a job, and its fee after them.
-        batch.records = newWords(replicas + 6 * receipts);
-        batch.claims = newWords(replicas);
-        batch.seeds = seeds;
-        batch.keys = newWords(2 * (replicas + operators));
-        batch.operators = newWords(operators);
-        batch.newestKeys = newWords(operators);
-        batch.reasons = new bytes4[](receipts);
-        batch.payerOf = newWords(receipts);
+        // Beside its replicas a job has a head and its fee, or its id.
+        batch.records = newWords(sizes.replicas + (Records.HEAD_WORDS + 1) * sizes.receipts);
+        batch.keys = newWords(2 * (sizes.replicas + sizes.operators));
+        batch.seeds = newWords(2 * sizes.seeds);
+        // Keys and seeds follow the claims in the end.
+        batch.claims = newWords(sizes.receipts + 3 * sizes.replicas + 2 * sizes.operators + 2 * sizes.seeds);
+        batch.operators = newWords(sizes.operators);
+        batch.newestKeys = newWords(sizes.operators);
+        batch.payerOf = newWords(sizes.receipts);
         batch.tally = new uint256[](Parameters.MAX_REPLICAS);
     }
 
@@ -88,17 +84,21 @@ library Batches {
         batch.newestKeys.push(0);
     }
 
-    /// @notice The place of an order's seed. Receipts that follow each other share it.
-    function seedOf(Batch memory batch, Order memory order) internal pure returns (uint256 place) {
-        place = batch.seedCount;
-        if (place != 0) {
-            SeedOf memory last = batch.seeds[place - 1];
-            if (last.hardwareClass == order.hardwareClass && last.seedBlock == order.seedBlock) {
-                return place - 1;
-            }
+    /// @notice The place of a seed. Receipts that follow each other share it.
+    function seedOf(Batch memory batch, bytes32 hardwareClass, uint256 seedBlock)
+        internal
+        pure
+        returns (uint256 place)
+    {
+        Words memory seeds = batch.seeds;
+        uint256 words = seeds.count();
+        if (words != 0 && seeds.get(words - 2) == uint256(hardwareClass) && seeds.get(words - 1) == seedBlock)
+        {
+            return words / 2 - 1;
         }
-        batch.seeds[place] = SeedOf(order.hardwareClass, order.seedBlock);
-        batch.seedCount = place + 1;
+        seeds.push(uint256(hardwareClass));
+        seeds.push(seedBlock);
+        return words / 2;
     }
 
     /// @notice The place of an operator's key, which is a new one unless it is the last that signed.
@@ -121,19 +121,9 @@ library Batches {
         signed.hashes.push(uint256(hash));
     }
 
-    /// @notice The seeds, without the room left for more.
-    function takeSeeds(Batch memory batch) internal pure returns (SeedOf[] memory seeds) {
-        seeds = batch.seeds;
-        uint256 count = batch.seedCount;
-        assembly ("memory-safe") {
-            mstore(seeds, count)
-        }
-    }
-
     /// @notice The job at this place is not good after all; the first reason stays.
     function fail(Batch memory batch, uint256 job, bytes4 reason) internal pure {
-        if (batch.reasons[job] != 0) return;
-        batch.reasons[job] = reason;
-        ++batch.failed;
+        if (batch.reasons.length == 0) batch.reasons = new bytes4[](batch.jobs);
+        if (batch.reasons[job] == 0) batch.reasons[job] = reason;
     }
 }

@@ -32,9 +32,13 @@ library History {
 
     /// @notice The value at the end of a block.
     function valueAt(Values storage values, uint256 number) internal view returns (uint160) {
-        (uint160 newest, uint96 since) = (values.newest, values.since);
-        if (since <= number) return newest;
-        // `since` fits 96 bits and the number is smaller.
+        uint256 word;
+        assembly ("memory-safe") {
+            word := sload(values.slot) // both members in one read
+        }
+        // Truncation is the extraction; a smaller number than `since` fits 96 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (word >> 160 <= number) return uint160(word);
         // forge-lint: disable-next-line(unsafe-typecast)
         return values.older.upperLookupRecent(uint96(number));
     }

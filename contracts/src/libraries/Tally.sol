@@ -34,48 +34,46 @@ library Tally {
         return (0, 0);
     }
 
+    /// @dev In assembly, like the median: every receipt comes by here, and the compiler's bounds checks cost more than
+    /// the comparisons.
     function _agreeing(uint256[] memory votes, uint256 first)
         private
         pure
         returns (uint256 group, uint256 size)
     {
-        uint256 tag = _at(votes, first) >> SECONDS_BITS;
-        unchecked {
-            for (uint256 i = first; i < votes.length; ++i) {
-                if (_at(votes, i) >> SECONDS_BITS == tag) {
-                    group |= uint256(1) << i;
-                    ++size;
-                }
+        assembly ("memory-safe") {
+            let place := add(add(votes, 0x20), shl(5, first))
+            let tag := shr(SECONDS_BITS, mload(place))
+            for { let i := first } lt(i, mload(votes)) { i := add(i, 1) } {
+                let same := eq(shr(SECONDS_BITS, mload(place)), tag)
+                group := or(group, shl(i, same))
+                size := add(size, same)
+                place := add(place, 0x20)
             }
         }
     }
 
-    /// @dev The lower of two middles, so that half must lie to raise it: the value that, with those of the group
-    /// that are lower (or equal and earlier), has (size - 1) / 2 before it. At most 8 values.
+    /// @dev The lower of two middles, so that half must lie to raise it: the value of the group that has
+    /// (size - 1) / 2 others before it, which are lower, or equal and earlier. At most 8 values.
     function _lowerMedian(uint256[] memory votes, uint256 group, uint256 size)
         private
         pure
         returns (uint256 secs)
     {
-        unchecked {
-            for (uint256 i = 0; i < votes.length; ++i) {
-                if (group >> i & 1 == 0) continue;
-                secs = secondsOf(_at(votes, i));
-                uint256 before = 0;
-                for (uint256 n = 0; n < votes.length; ++n) {
-                    if (group >> n & 1 == 0) continue;
-                    uint256 other = secondsOf(_at(votes, n));
-                    if (other < secs || (other == secs && n < i)) ++before;
-                }
-                if (before == (size - 1) / 2) break;
-            }
-        }
-    }
-
-    /// @dev Callers stay within the length.
-    function _at(uint256[] memory votes, uint256 i) private pure returns (uint256 vote) {
         assembly ("memory-safe") {
-            vote := mload(add(add(votes, 0x20), shl(5, i)))
+            let values := add(votes, 0x20)
+            let middle := shr(1, sub(size, 1))
+            for { let i := 0 } lt(i, mload(votes)) { i := add(i, 1) } {
+                if iszero(and(shr(i, group), 1)) { continue }
+                secs := and(mload(add(values, shl(5, i))), 0xffffffff)
+                let before := 0
+                for { let n := 0 } lt(n, mload(votes)) { n := add(n, 1) } {
+                    let other := and(mload(add(values, shl(5, n))), 0xffffffff)
+                    // other < secs, or equal where it is earlier
+                    before := add(before, and(shr(n, group), lt(other, add(secs, lt(n, i)))))
+                }
+                if eq(before, middle) { break }
+            }
         }
     }
 }

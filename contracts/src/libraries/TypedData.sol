@@ -108,7 +108,7 @@ library TypedData {
     }
 
     /// @notice The struct hash of a list that is signed once.
-    function hashList(bytes32 typehash, bytes32[] memory hashes) internal pure returns (bytes32 hash) {
+    function hashWords(bytes32 typehash, uint256[] memory hashes) internal pure returns (bytes32 hash) {
         assembly ("memory-safe") {
             mstore(0, typehash)
             mstore(0x20, keccak256(add(hashes, 0x20), shl(5, mload(hashes))))

@@ -19,11 +19,11 @@ enum ClaimsResult {
     NotSigner
 }
 
-/// @notice One replica of a batch, as Market has Providers confirm it: operator (160) | ticket (8) | job (24) |
-/// seed (24) | key (24). The last three are places in the batch's lists.
+/// @notice One replica of a batch, as Market has Providers confirm it: operator (160) | ticket (8) | key (24) |
+/// seed (24) | how many more claims of the same job follow (8). Key and seed are places in the batch's lists.
 type SeatClaim is uint256;
 
-using {claimedOperator, claimedTicket, claimedJob, claimedSeed, claimedKey} for SeatClaim global;
+using {claimedOperator, claimedTicket, claimedKey, claimedSeed, following} for SeatClaim global;
 
 // Truncation is the extraction in all of these.
 // forge-lint: disable-start(unsafe-typecast)
@@ -33,36 +33,31 @@ function claimedOperator(SeatClaim claim) pure returns (address) {
 }
 
 function claimedTicket(SeatClaim claim) pure returns (uint256) {
-    return uint8(SeatClaim.unwrap(claim) >> 160);
-}
-
-function claimedJob(SeatClaim claim) pure returns (uint256) {
-    return uint24(SeatClaim.unwrap(claim) >> 168);
-}
-
-function claimedSeed(SeatClaim claim) pure returns (uint256) {
-    return uint24(SeatClaim.unwrap(claim) >> 192);
+    return SeatClaim.unwrap(claim) >> 160 & type(uint8).max;
 }
 
 function claimedKey(SeatClaim claim) pure returns (uint256) {
-    return uint24(SeatClaim.unwrap(claim) >> 216);
+    return SeatClaim.unwrap(claim) >> 168 & type(uint24).max;
+}
+
+function claimedSeed(SeatClaim claim) pure returns (uint256) {
+    return SeatClaim.unwrap(claim) >> 192 & type(uint24).max;
+}
+
+function following(SeatClaim claim) pure returns (uint256) {
+    return SeatClaim.unwrap(claim) >> 216;
 }
 
 // forge-lint: disable-end(unsafe-typecast)
 
-/// @notice Seed block and class that claims are drawn by.
-struct SeedOf {
-    bytes32 hardwareClass;
-    uint256 seedBlock;
-}
-
-/// @notice The first claim of a job that is not good: what is wrong with it (8) | job (24) | key (24).
+/// @notice The first claim of a job that is not good: what is wrong with it (8) | the job's number in the batch (24) |
+/// the key's place (24).
 type FailedClaim is uint256;
 
 using {failure, failedJob, failedKey} for FailedClaim global;
 
-function toFailedClaim(ClaimsResult result, SeatClaim claim) pure returns (FailedClaim) {
-    return FailedClaim.wrap(uint256(result) | claim.claimedJob() << 8 | claim.claimedKey() << 32);
+function toFailedClaim(ClaimsResult result, uint256 job, uint256 key) pure returns (FailedClaim) {
+    return FailedClaim.wrap(uint256(result) | job << 8 | key << 32);
 }
 
 function failure(FailedClaim failed) pure returns (ClaimsResult) {

@@ -9,8 +9,8 @@ import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
-import {Sums} from "../../src/types/Records.sol";
 import {Share, ShareKind} from "../../src/types/Share.sol";
+import {Sums} from "../../src/types/Sums.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 

@@ -223,7 +223,7 @@ contract VaultTest is MarketFixture {
     function test_post_notMarket() public {
         vm.prank(address(providers));
         vm.expectRevert(abi.encodeWithSelector(IVault.Vault_NotMarket.selector, address(providers)));
-        vault.post(new uint256[](0), 0);
+        vault.post(0, 0, new uint256[](0));
     }
 
     function test_bond_notProviders() public {

@@ -100,7 +100,7 @@ abstract contract PackedFixture is MarketFixture {
         for (uint256 i = 0; i < tables.requesters.length; ++i) {
             table = abi.encodePacked(table, tables.requesters[i]);
             if (flags & ORDERS_ONCE == 0) continue;
-            bytes32[] memory hashes = _ordersOf(receipts, tables.requesters[i]);
+            uint256[] memory hashes = _ordersOf(receipts, tables.requesters[i]);
             bytes memory signature = _sign(keyOf[tables.requesters[i]], market.ordersDigest(hashes));
             table = abi.encodePacked(table, uint16(hashes.length), _compact(signature));
         }
@@ -114,7 +114,7 @@ abstract contract PackedFixture is MarketFixture {
         for (uint256 i = 0; i < tables.operators.length; ++i) {
             table = abi.encodePacked(table, tables.operators[i]);
             if (flags & REVEALS_ONCE == 0) continue;
-            bytes32[] memory hashes = _revealsOf(receipts, tables.operators[i]);
+            uint256[] memory hashes = _revealsOf(receipts, tables.operators[i]);
             bytes memory signature = _sign(signerKeyOf[tables.operators[i]], market.revealsDigest(hashes));
             table = abi.encodePacked(table, uint16(hashes.length), _compact(signature));
         }
@@ -181,7 +181,7 @@ abstract contract PackedFixture is MarketFixture {
     function _ordersOf(Receipt[] memory receipts, address requester)
         internal
         pure
-        returns (bytes32[] memory hashes)
+        returns (uint256[] memory hashes)
     {
         for (uint256 i = 0; i < receipts.length; ++i) {
             if (receipts[i].order.requester != requester) continue;
@@ -192,7 +192,7 @@ abstract contract PackedFixture is MarketFixture {
     function _revealsOf(Receipt[] memory receipts, address operator)
         internal
         view
-        returns (bytes32[] memory hashes)
+        returns (uint256[] memory hashes)
     {
         for (uint256 i = 0; i < receipts.length; ++i) {
             bytes32 job = market.jobId(receipts[i].order);
@@ -209,12 +209,12 @@ abstract contract PackedFixture is MarketFixture {
 
     // --- lists --------------------------------------------------------------------------------
 
-    function _push(bytes32[] memory list, bytes32 item) internal pure returns (bytes32[] memory longer) {
-        longer = new bytes32[](list.length + 1);
+    function _push(uint256[] memory list, bytes32 item) internal pure returns (uint256[] memory longer) {
+        longer = new uint256[](list.length + 1);
         for (uint256 i = 0; i < list.length; ++i) {
             longer[i] = list[i];
         }
-        longer[list.length] = item;
+        longer[list.length] = uint256(item);
     }
 
     function _insert(address[] memory list, address item) internal pure returns (address[] memory longer) {
