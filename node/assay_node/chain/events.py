@@ -1,18 +1,26 @@
-"""What the Market's events say: settled jobs, skipped receipts, an operator's earnings."""
+"""What the contracts' events say: settled jobs, skipped receipts, an operator's earnings.
+
+Shares and sums are words of several numbers; `contracts/src/types/Share.sol` and `Sums.sol` say
+which bits are whose.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from assay_node.chain.abi_codec import Event, Interface, Log
+from assay_node.chain.abi_codec import Interface, Log
 from assay_node.chain.contracts import to_address, to_bytes, to_digest, to_int
 from assay_node.chain.refusals import skip_reason
 from assay_node.ports.chain import Paid, Settlement, SkippedReceipt, Slashed
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.receipt import TAG_BYTES_COMPARED
 
 SLASH_REASON: Final = "contradicted by the quorum"
 """The one thing that the Market slashes for when it settles a receipt."""
+
+_WON, _EFFORT, _SLASHED, _FEE = range(4)
+"""`ShareKind` of the contracts."""
 
 _JUDGED: Final = ("JobSettled", "JobWithoutQuorum", "ReceiptSkipped")  # one of them per receipt
 
@@ -100,59 +108,66 @@ def read_settlements(
         if name == "ReceiptSkipped"
     )
     settled = tuple(
-        _settlement(mined, members, decoded, receipts)
+        _settlement(mined, members, receipts)
         for name, members in decoded
         if name in ("JobSettled", "JobWithoutQuorum")
     )
     return settled, skipped
 
 
-def sum_earnings(logs: Iterable[Log], market: Interface) -> Earnings:
-    """Add up the `ProviderPaid` and `ProviderSlashed` events of one operator."""
-    paid = _amounts(logs, market.event("ProviderPaid"))
-    slashed = _amounts(logs, market.event("ProviderSlashed"))
+def sum_earnings(logs: Iterable[Log], vault: Interface) -> Earnings:
+    """Add up the `OperatorSettled` events of one operator."""
+    event = vault.event("OperatorSettled")
+    sums = [event.decode_log(log)["sums"] for log in logs if log.topics[0] == event.hash]
     return Earnings(
-        paid_microusd=sum(paid),
-        slashed_microusd=sum(slashed),
-        jobs_paid=len(paid),
-        jobs_slashed=len(slashed),
+        paid_microusd=sum(_bits(word, 0, 64) for word in sums),
+        slashed_microusd=sum(_bits(word, 64, 64) for word in sums),
+        jobs_paid=sum(_bits(word, 128, 32) + _bits(word, 160, 32) for word in sums),
+        jobs_slashed=sum(_bits(word, 192, 32) for word in sums),
     )
 
 
-def _amounts(logs: Iterable[Log], event: Event) -> list[int]:
-    return [event.decode_log(log)["amount"] for log in logs if log.topics[0] == event.hash]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    party: Address
+    amount_microusd: int
+    kind: int
+
+    @classmethod
+    def of(cls, word: int) -> "_Share":
+        party = Address(f"0x{_bits(word, 0, 160):040x}")
+        return cls(party=party, amount_microusd=_bits(word, 160, 64), kind=_bits(word, 224, 8))
 
 
-def _settlement(
-    mined: MinedTransaction,
-    job: Mapping[str, Any],
-    decoded: list[tuple[str, dict[str, Any]]],
-    receipts: int,
-) -> Settlement:
-    # A job's nonce is spent with it, so its events occur once in a transaction.
-    shares = [(name, m) for name, m in decoded if m["job"] == job["job"]]
-    agreed = "winners" in job
+def _bits(word: int, first: int, count: int) -> int:
+    return word >> first & ((1 << count) - 1)
+
+
+def _settlement(mined: MinedTransaction, job: Mapping[str, Any], receipts: int) -> Settlement:
+    shares = [_Share.of(word) for word in job["shares"]]
+    agreed = "vote" in job
+    vote = job["vote"] if agreed else b""
     return Settlement(
         job_id=Digest(job["job"]),
         transaction=mined.hash,
         block_number=mined.block_number,
         agreed=agreed,
-        winning_tag=Digest(job["tag"]) if agreed else None,
-        seconds=job["secs"] if agreed else 0,
+        winning_tag=Digest(vote[:TAG_BYTES_COMPARED] + bytes(4)) if agreed else None,
+        seconds=int.from_bytes(vote[TAG_BYTES_COMPARED:]),
         paid=tuple(
-            Paid(operator=Address(m["operator"]), amount_microusd=m["amount"])
-            for name, m in shares
-            if name == "ProviderPaid"
+            Paid(operator=share.party, amount_microusd=share.amount_microusd)
+            for share in shares
+            if share.kind in (_WON, _EFFORT)
         ),
         slashed=tuple(
             Slashed(
-                operator=Address(m["operator"]), amount_microusd=m["amount"], reason=SLASH_REASON
+                operator=share.party, amount_microusd=share.amount_microusd, reason=SLASH_REASON
             )
-            for name, m in shares
-            if name == "ProviderSlashed"
+            for share in shares
+            if share.kind == _SLASHED
         ),
-        fee_microusd=job["fee"] if agreed else 0,
-        cost_microusd=job["cost"],
+        fee_microusd=sum(share.amount_microusd for share in shares if share.kind == _FEE),
+        cost_microusd=sum(share.amount_microusd for share in shares if share.kind != _SLASHED),
         gas_used=mined.gas_used // receipts,
         receipts_in_batch=receipts,
     )

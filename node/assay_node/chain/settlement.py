@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from assay_node.chain.abi_codec import Log
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
     Earnings,
@@ -68,19 +69,24 @@ class EventReader(MarketReader):
         self, operator: Address, *, from_block: int | None = None, to_block: int | None = None
     ) -> Earnings:
         """Return what settled jobs paid and cost an operator, by default since the deployment."""
-        market = self._contracts.market.interface
-        kinds = ["0x" + market.event(n).hash.hex() for n in ("ProviderPaid", "ProviderSlashed")]
-        who = "0x" + operator[2:].rjust(64, "0")
+        vault = self._contracts.vault
+        topics = [
+            "0x" + vault.interface.event("OperatorSettled").hash.hex(),
+            "0x" + operator[2:].rjust(64, "0"),
+        ]
         first = self.deployment.deploy_block if from_block is None else from_block
         last = (await self.head()).number if to_block is None else to_block
-        return sum_earnings(await self._logs([kinds, None, who], first, last), market)
+        logs = await self._logs(topics, first, last, of=vault.address)
+        return sum_earnings(logs, vault.interface)
 
-    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Any]:
-        logs = []
+    async def _logs(
+        self, topics: list[Any], from_block: int, to_block: int, *, of: Address | None = None
+    ) -> list[Log]:
+        logs: list[Log] = []
         for first in range(from_block, to_block + 1, LOG_BLOCKS_MAX):
             last = min(first + LOG_BLOCKS_MAX - 1, to_block)
             wanted = {
-                "address": self.market,
+                "address": of or self.market,
                 "fromBlock": hex(first),
                 "toBlock": hex(last),
                 "topics": topics,
