@@ -2,19 +2,26 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
-import {Opened, Vote} from "../types/Opened.sol";
 import {Order} from "../types/Orders.sol";
-import {Share, ShareKind, toShare} from "../types/Share.sol";
 import {Batch} from "./Batches.sol";
+import {Desk, Vote} from "./Desk.sol";
 import {Parameters} from "./Parameters.sol";
-import {Records} from "./Records.sol";
 import {Tally} from "./Tally.sol";
 
 /// @notice What a receipt says about itself: whether its votes fit its order, and what they come to.
 /// @dev The loops over votes are in assembly: a batch has hundreds of votes, and what the compiler makes of the same
-/// loops costs four times as much. Members of Vote are read at the places that its definition names.
+/// loops costs four times as much. `Desk` says what lies where.
 library Judge {
     bytes4 internal constant GOOD = bytes4(0);
+
+    /// @notice The struct hash of the order, and its digest, which is the job's id.
+    function identify(Desk desk) internal pure returns (bytes32 orderHash, bytes32 job) {
+        assembly ("memory-safe") {
+            orderHash := keccak256(add(desk, 0xa0), 0x220)
+            mstore(add(desk, 0x3a2), orderHash)
+            job := keccak256(add(desk, 0x380), 0x42)
+        }
+    }
 
     /// @notice GOOD, or why the order cannot be settled by this many replicas now.
     function checkOrder(Order memory order, uint256 replicas) internal view returns (bytes4) {
@@ -24,176 +31,187 @@ library Judge {
             }
             uint256 quorum = order.quorum;
             if (quorum * 2 <= replicas || quorum > replicas) return IMarket.Market_QuorumInvalid.selector;
-            uint256 expiry = order.expiry;
-            if (block.timestamp > expiry) return IMarket.Market_OrderExpired.selector;
-            if (expiry > block.timestamp + Parameters.HORIZON) return IMarket.Market_ExpiryTooFar.selector;
-            return GOOD;
+            uint256 ahead = order.expiry - block.timestamp; // wraps where it is over
+            if (ahead <= Parameters.HORIZON) return GOOD;
+            return block.timestamp > order.expiry
+                ? IMarket.Market_OrderExpired.selector
+                : IMarket.Market_ExpiryTooFar.selector;
         }
     }
 
-    /// @notice GOOD, or why these votes do not answer the order.
-    /// @dev With tickets strictly rising to `maxTicket` the scheduler may pass over the unwilling, but not shop
-    /// around; an operator with many seats still has one vote.
-    function checkVotes(Opened memory opened) internal pure returns (bytes4 reason) {
-        (uint256 maxRate, uint256 maxTicket) = (opened.order.maxRate, opened.order.maxTicket);
-        bytes4 rateTooHigh = IMarket.Market_RateTooHigh.selector;
-        bytes4 ticketTooHigh = IMarket.Market_TicketTooHigh.selector;
-        bytes4 ticketsNotRising = IMarket.Market_TicketsNotRising.selector;
-        bytes4 operatorTwice = IMarket.Market_OperatorTwice.selector;
+    /// @notice GOOD, or why the votes do not answer the order. It commits every vote to the job on the way: hashes the
+    /// commitments and then all of them, and lays the votes out for the tally.
+    function checkVotes(Desk desk, bytes32 job) internal pure returns (bytes4) {
+        bool doubtful;
         assembly ("memory-safe") {
-            let first := add(mload(add(opened, 0xc0)), 0x20)
-            let end := add(first, shl(5, mload(add(opened, 0xa0))))
+            let count := mload(desk)
+            mstore(add(desk, 0x2e0), job)
+            mstore(add(desk, 0x4e0), count)
+            let maxRate := mload(add(desk, 0x160))
+            let maxTicket := mload(add(desk, 0x200))
             let least := 0 // the lowest ticket that still rises
-            for { let at_ := first } lt(at_, end) { at_ := add(at_, 0x20) } {
-                let vote := mload(at_)
+            let seen := 0 // the last 8 bits of the places, one bit for each value
+            let vote := add(desk, 0x680)
+            let commitment := add(desk, 0x3e0)
+            for { let end := add(commitment, shl(5, count)) } lt(commitment, end) {} {
+                mstore(vote, job)
+                mstore(commitment, keccak256(vote, 0xa0))
+                // Tally.toVote, 0x120 from the commitment to the tally
+                mstore(
+                    add(commitment, 0x120),
+                    or(shl(32, shr(32, mload(add(vote, 0x40)))), mload(add(vote, 0x60)))
+                )
                 let ticket := mload(add(vote, 0xc0))
-                let place := mload(add(vote, 0xe0))
-                for { let earlier := first } lt(earlier, at_) { earlier := add(earlier, 0x20) } {
-                    if eq(mload(add(mload(earlier), 0xe0)), place) { reason := operatorTwice }
-                }
-                if lt(ticket, least) { reason := ticketsNotRising }
-                if gt(ticket, maxTicket) { reason := ticketTooHigh }
-                if gt(mload(add(vote, 0xa0)), maxRate) { reason := rateTooHigh }
-                if reason { break }
+                let bit := shl(and(mload(add(vote, 0xe0)), 0xff), 1)
+                doubtful := or(doubtful, and(seen, bit))
+                doubtful := or(doubtful, gt(mload(add(vote, 0xa0)), maxRate))
+                doubtful := or(doubtful, or(gt(ticket, maxTicket), lt(ticket, least)))
+                seen := or(seen, bit)
                 least := add(ticket, 1)
+                commitment := add(commitment, 0x20)
+                vote := add(vote, 0x160)
             }
+            mstore(add(desk, 0x300), keccak256(add(desk, 0x3e0), shl(5, count)))
+            doubtful := iszero(iszero(doubtful))
         }
+        return doubtful ? _whyVotesAreBad(desk) : GOOD;
     }
 
-    /// @notice Tallies the votes and writes what they come to into the batch's records; false, and nothing written,
-    /// where that is more than any budget holds.
-    function decide(Opened memory opened, Batch memory batch, bytes32 job) internal pure returns (bool) {
-        (uint256 winners, uint256 secs) = _tally(opened, batch.tally);
-        uint256 end = batch.records.end;
-        _writeHead(opened, end, job, winners, secs);
-        uint256 replicas = opened.count;
-        end += Records.HEAD_WORDS * Records.WORD;
+    /// @notice Tallies the votes and writes what they come to into the batch's records, and what Providers has to
+    /// confirm into its claims; false, and nothing written, where that is more money than any budget holds.
+    function decide(Desk desk, Batch memory batch) internal pure returns (bool) {
+        (uint256 winners, uint256 secs) =
+            Tally.count(_tally(desk), desk.order().quorum, desk.order().maxSeconds);
         uint256 excess =
-            winners == 0 ? _writeEfforts(opened, end) : _writeVerdicts(opened, end, winners, secs);
+            winners == 0 ? _writeEfforts(desk, batch) : _writeVerdicts(desk, batch, winners, secs);
         if (excess != 0) return false;
-        end += replicas * Records.WORD;
-        _writeFee(opened.order, end, winners);
-        end += Records.WORD;
-        // The list was made for all receipts and their replicas.
-        assert(end <= batch.records.limit);
-        batch.records.end = end;
+        _writeRecord(desk, batch, winners, secs);
+        _writeClaims(desk, batch);
         return true;
     }
 
-    /// @notice Writes what Providers has to confirm of a job.
-    function claim(Opened memory opened, Batch memory batch, bytes32 job) internal pure {
-        uint256 end = batch.claims.end;
-        assembly ("memory-safe") {
-            mstore(end, job)
-            let following := mload(add(opened, 0xa0))
-            let seed := shl(192, mload(add(opened, 0x80)))
-            let votes := add(mload(add(opened, 0xc0)), 0x20)
-            for {} following { votes := add(votes, 0x20) } {
-                following := sub(following, 1)
-                end := add(end, 0x20)
-                let vote := mload(votes)
-                let places := or(shl(168, mload(add(vote, 0x140))), or(seed, shl(216, following)))
-                mstore(end, or(mload(add(vote, 0x20)), or(shl(160, mload(add(vote, 0xc0))), places)))
-            }
-            end := add(end, 0x20)
-        }
-        assert(end <= batch.claims.limit);
-        batch.claims.end = end;
-    }
-
-    function _tally(Opened memory opened, uint256[] memory votes)
-        private
-        pure
-        returns (uint256 winners, uint256 secs)
-    {
-        assembly ("memory-safe") {
-            let count := mload(add(opened, 0xa0))
-            mstore(votes, count) // at most as many as there is room for
-            let from := add(mload(add(opened, 0xc0)), 0x20)
-            let to := add(votes, 0x20)
-            for { let end := add(to, shl(5, count)) } lt(to, end) { to := add(to, 0x20) } {
-                let vote := mload(from)
-                // Tally.toVote
-                mstore(to, or(shl(32, shr(32, mload(add(vote, 0x40)))), mload(add(vote, 0x60))))
-                from := add(from, 0x20)
+    /// @dev With tickets strictly rising to `maxTicket` the scheduler may pass over the unwilling, but not shop
+    /// around; an operator with many seats still has one vote.
+    function _whyVotesAreBad(Desk desk) private pure returns (bytes4) {
+        Order memory order = desk.order();
+        uint256 last = 0;
+        for (uint256 i = 0; i < desk.count(); ++i) {
+            Vote memory vote = desk.voteAt(i);
+            if (vote.rate > order.maxRate) return IMarket.Market_RateTooHigh.selector;
+            if (vote.ticket > order.maxTicket) return IMarket.Market_TicketTooHigh.selector;
+            if (i != 0 && vote.ticket <= last) return IMarket.Market_TicketsNotRising.selector;
+            last = vote.ticket;
+            for (uint256 earlier = 0; earlier < i; ++earlier) {
+                if (desk.voteAt(earlier).place == vote.place) return IMarket.Market_OperatorTwice.selector;
             }
         }
-        return Tally.count(votes, opened.order.quorum, opened.order.maxSeconds);
+        return GOOD;
     }
 
-    /// @dev Records says what stands where.
-    function _writeHead(Opened memory opened, uint256 end, bytes32 job, uint256 winners, uint256 secs)
-        private
-        pure
-    {
-        Order memory order = opened.order;
-        (address requester, uint256 nonce) = (order.requester, order.nonce);
+    function _tally(Desk desk) private pure returns (uint256[] memory votes) {
         assembly ("memory-safe") {
-            mstore(end, job)
-            mstore(add(end, 0x20), requester)
-            mstore(add(end, 0x40), nonce)
-            mstore(add(end, 0x60), 0)
-            mstore(add(end, 0x80), 0x20)
-            if winners {
-                let votes := add(mload(add(opened, 0xc0)), 0x20)
-                for { let bits := winners } iszero(and(bits, 1)) { bits := shr(1, bits) } {
-                    votes := add(votes, 0x20)
-                }
-                mstore(add(end, 0x60), or(shl(32, shr(32, mload(add(mload(votes), 0x40)))), secs))
-                mstore(add(end, 0x80), 0x40)
-            }
-            mstore(add(end, 0xa0), add(mload(add(opened, 0xa0)), 1))
+            votes := add(desk, 0x4e0)
         }
     }
 
     /// @dev With a quorum: rate x paid seconds for the winners, and the bond taken from the others.
-    function _writeVerdicts(Opened memory opened, uint256 end, uint256 winners, uint256 secs)
+    function _writeVerdicts(Desk desk, Batch memory batch, uint256 winners, uint256 secs)
         private
         pure
         returns (uint256 excess)
     {
-        uint256 bond = opened.order.bond;
+        uint256 share = batch.records.end;
         assembly ("memory-safe") {
-            let votes := add(mload(add(opened, 0xc0)), 0x20)
-            for { let last := add(votes, shl(5, mload(add(opened, 0xa0)))) } lt(votes, last) {} {
-                let vote := mload(votes)
+            share := add(share, 0xc0)
+            let bond := mload(add(desk, 0x1a0))
+            let vote := add(desk, 0x680)
+            for { let end := add(share, shl(5, mload(desk))) } lt(share, end) {} {
                 let amount := mul(mload(add(vote, 0xa0)), secs)
-                let kind := 0 // ShareKind.Won
+                let tail := shl(8, mload(add(vote, 0xe0))) // the place, and ShareKind.Won
                 if iszero(and(winners, 1)) {
                     amount := bond
-                    kind := 2 // ShareKind.Slashed
+                    tail := or(tail, 2) // ShareKind.Slashed
                 }
                 excess := or(excess, shr(64, amount))
-                let tail := shl(224, or(kind, shl(8, mload(add(vote, 0xe0)))))
-                mstore(end, or(or(mload(add(vote, 0x20)), shl(160, amount)), tail))
-                end := add(end, 0x20)
+                mstore(share, or(or(mload(add(vote, 0x20)), shl(160, amount)), shl(224, tail)))
                 winners := shr(1, winners)
-                votes := add(votes, 0x20)
+                share := add(share, 0x20)
+                vote := add(vote, 0x160)
             }
         }
     }
 
     /// @dev Without a quorum: a part of rate x own seconds for everybody.
-    function _writeEfforts(Opened memory opened, uint256 end) private pure returns (uint256 excess) {
-        uint256 maxSeconds = opened.order.maxSeconds;
-        for (uint256 i = 0; i < opened.count; ++i) {
-            Vote memory vote = opened.votes[i];
-            uint256 secs = vote.secs < maxSeconds ? vote.secs : maxSeconds;
-            uint256 amount = vote.rate * secs * Parameters.EFFORT_BPS / Parameters.BPS;
-            excess |= amount >> 64;
-            // What does not fit is not used.
-            // forge-lint: disable-next-line(unsafe-typecast)
-            Share share = toShare(vote.operator, uint64(amount), ShareKind.Effort).withPlace(vote.place);
-            assembly ("memory-safe") {
-                mstore(add(end, shl(5, i)), share)
+    function _writeEfforts(Desk desk, Batch memory batch) private pure returns (uint256 excess) {
+        (uint256 effortBps, uint256 bps) = (Parameters.EFFORT_BPS, Parameters.BPS);
+        uint256 share = batch.records.end;
+        assembly ("memory-safe") {
+            share := add(share, 0xc0)
+            let maxSeconds := mload(add(desk, 0x180))
+            let vote := add(desk, 0x680)
+            for { let end := add(share, shl(5, mload(desk))) } lt(share, end) {} {
+                let secs := mload(add(vote, 0x60))
+                if gt(secs, maxSeconds) { secs := maxSeconds }
+                let amount := div(mul(mul(mload(add(vote, 0xa0)), secs), effortBps), bps)
+                let tail := or(shl(8, mload(add(vote, 0xe0))), 1) // the place, and ShareKind.Effort
+                excess := or(excess, shr(64, amount))
+                mstore(share, or(or(mload(add(vote, 0x20)), shl(160, amount)), shl(224, tail)))
+                share := add(share, 0x20)
+                vote := add(vote, 0x160)
             }
         }
     }
 
-    function _writeFee(Order memory order, uint256 end, uint256 winners) private pure {
-        (address scheduler, uint256 fee) = (order.scheduler, winners == 0 ? 0 : order.fee);
+    /// @dev What a record has around the shares of its replicas; see `Records`.
+    function _writeRecord(Desk desk, Batch memory batch, uint256 winners, uint256 secs) private pure {
+        uint256 record = batch.records.end;
+        uint256 end;
         assembly ("memory-safe") {
-            mstore(end, or(scheduler, or(shl(160, fee), shl(224, 3)))) // ShareKind.Fee
+            mstore(record, mload(add(desk, 0x2e0))) // job
+            mstore(add(record, 0x20), mload(add(desk, 0xc0))) // requester
+            mstore(add(record, 0x40), mload(add(desk, 0x2a0))) // nonce
+            let shares := add(mload(desk), 1)
+            mstore(add(record, 0xa0), shares)
+            end := add(add(record, 0xc0), shl(5, shares))
+            let fee := mload(add(desk, 0x140))
+            switch winners
+            case 0 {
+                fee := 0
+                mstore(add(record, 0x60), 0)
+                mstore(add(record, 0x80), 0x20)
+            }
+            default {
+                // The vote of the first winner, with the seconds that are paid.
+                let vote := add(desk, 0x500)
+                for {} iszero(and(winners, 1)) { winners := shr(1, winners) } { vote := add(vote, 0x20) }
+                mstore(add(record, 0x60), or(shl(32, shr(32, mload(vote))), secs))
+                mstore(add(record, 0x80), 0x40)
+            }
+            // The scheduler, and ShareKind.Fee
+            mstore(sub(end, 0x20), or(mload(add(desk, 0x120)), or(shl(160, fee), shl(224, 3))))
         }
+        // The lists were made for all receipts and their replicas.
+        assert(end <= batch.records.limit);
+        batch.records.end = end;
+    }
+
+    /// @dev The job, and a `SeatClaim` for each replica.
+    function _writeClaims(Desk desk, Batch memory batch) private pure {
+        uint256 end = batch.claims.end;
+        assembly ("memory-safe") {
+            mstore(end, mload(add(desk, 0x2e0)))
+            let seed := shl(192, mload(add(desk, 0x40)))
+            let vote := add(desk, 0x680)
+            for { let following := mload(desk) } following {} {
+                following := sub(following, 1)
+                end := add(end, 0x20)
+                let places := or(shl(168, mload(add(vote, 0x140))), or(seed, shl(216, following)))
+                mstore(end, or(mload(add(vote, 0x20)), or(shl(160, mload(add(vote, 0xc0))), places)))
+                vote := add(vote, 0x160)
+            }
+            end := add(end, 0x20)
+        }
+        assert(end <= batch.claims.limit);
+        batch.claims.end = end;
     }
 }

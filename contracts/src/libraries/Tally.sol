@@ -54,26 +54,43 @@ library Tally {
     }
 
     /// @dev The lower of two middles, so that half must lie to raise it: the value of the group that has
-    /// (size - 1) / 2 others before it, which are lower, or equal and earlier. At most 8 values.
+    /// (size - 1) / 2 others before it, which are lower, or equal and earlier. At most 8 values, whose numbers of
+    /// others before them are counted in a byte each.
     function _lowerMedian(uint256[] memory votes, uint256 group, uint256 size)
         private
         pure
         returns (uint256 secs)
     {
         assembly ("memory-safe") {
-            let values := add(votes, 0x20)
-            let middle := shr(1, sub(size, 1))
-            for { let i := 0 } lt(i, mload(votes)) { i := add(i, 1) } {
-                if iszero(and(shr(i, group), 1)) { continue }
-                secs := and(mload(add(values, shl(5, i))), 0xffffffff)
-                let before := 0
-                for { let n := 0 } lt(n, mload(votes)) { n := add(n, 1) } {
-                    let other := and(mload(add(values, shl(5, n))), 0xffffffff)
-                    // other < secs, or equal where it is earlier
-                    before := add(before, and(shr(n, group), lt(other, add(secs, lt(n, i)))))
+            let first := add(votes, 0x20)
+            let end := add(first, shl(5, mload(votes)))
+            let before := 0
+            let one := 0x100 // the byte of `later`
+            let bits := shr(1, group)
+            for { let later := add(first, 0x20) } lt(later, end) { later := add(later, 0x20) } {
+                let value := and(mload(later), 0xffffffff)
+                let other := 1 // the byte of `earlier`
+                let earlierBits := group
+                for { let earlier := first } lt(earlier, later) { earlier := add(earlier, 0x20) } {
+                    let lower := lt(value, and(mload(earlier), 0xffffffff))
+                    // Whichever comes second has one more of the group before it.
+                    switch lower
+                    case 0 { before := add(before, mul(one, and(earlierBits, 1))) }
+                    default { before := add(before, mul(other, and(bits, 1))) }
+                    other := shl(8, other)
+                    earlierBits := shr(1, earlierBits)
                 }
-                if eq(before, middle) { break }
+                one := shl(8, one)
+                bits := shr(1, bits)
             }
+            let middle := shr(1, sub(size, 1))
+            for {} 1 {} {
+                if and(and(group, 1), eq(and(before, 0xff), middle)) { break }
+                before := shr(8, before)
+                group := shr(1, group)
+                first := add(first, 0x20)
+            }
+            secs := and(mload(first), 0xffffffff)
         }
     }
 }

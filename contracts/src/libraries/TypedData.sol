@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Opened, Vote} from "../types/Opened.sol";
 import {Order} from "../types/Orders.sol";
 
 /// @notice EIP-712 struct hashes of everything that is signed.
@@ -61,69 +60,12 @@ library TypedData {
         return keccak256(abi.encode(job, operator, tag, secs, salt));
     }
 
-    // --- in memory, for batches ---------------------------------------------------------------
-
-    /// @notice The struct hash of an order in memory.
-    /// @dev It lies there as it is encoded; the typehash borrows the word before it.
-    function hashOrderInPlace(Order memory order) internal pure returns (bytes32 hash) {
-        bytes32 typehash = ORDER_TYPEHASH;
-        assembly ("memory-safe") {
-            let encoded := sub(order, 0x20)
-            let borrowed := mload(encoded)
-            mstore(encoded, typehash)
-            hash := keccak256(encoded, 0x220)
-            mstore(encoded, borrowed)
-        }
-    }
-
-    /// @notice The hash of all commitments of an opened receipt, by ticket; it also names the job in each vote.
-    function hashCommits(Opened memory opened, bytes32 job) internal pure returns (bytes32 hash) {
-        Vote[] memory votes = opened.votes;
-        uint256 count = opened.count;
-        assembly ("memory-safe") {
-            // Past the end of what is in use: gone with the next allocation.
-            let commits := mload(0x40)
-            for { let i := 0 } lt(i, count) { i := add(i, 1) } {
-                let vote := mload(add(add(votes, 0x20), shl(5, i)))
-                mstore(vote, job)
-                mstore(add(commits, shl(5, i)), keccak256(vote, 0xa0))
-            }
-            hash := keccak256(commits, shl(5, count))
-        }
-    }
-
-    /// @notice The struct hash of what the operator of an opened vote signs.
-    function hashOpenedReveal(Vote memory vote, bytes32 commits) internal pure returns (bytes32 hash) {
-        bytes32 typehash = REVEAL_TYPEHASH;
-        assembly ("memory-safe") {
-            let encoded := mload(0x40)
-            mstore(encoded, typehash)
-            mstore(add(encoded, 0x20), mload(vote)) // job
-            mstore(add(encoded, 0x40), commits)
-            mstore(add(encoded, 0x60), mload(add(vote, 0x40))) // tag
-            mstore(add(encoded, 0x80), mload(add(vote, 0xa0))) // rate
-            mstore(add(encoded, 0xa0), mload(add(vote, 0x60))) // secs
-            hash := keccak256(encoded, 0xc0)
-        }
-    }
-
     /// @notice The struct hash of a list that is signed once.
     function hashWords(bytes32 typehash, uint256[] memory hashes) internal pure returns (bytes32 hash) {
         assembly ("memory-safe") {
             mstore(0, typehash)
             mstore(0x20, keccak256(add(hashes, 0x20), shl(5, mload(hashes))))
             hash := keccak256(0, 0x40)
-        }
-    }
-
-    /// @notice What is signed for a struct.
-    function digest(bytes32 domain, bytes32 structHash) internal pure returns (bytes32 hash) {
-        assembly ("memory-safe") {
-            let encoded := mload(0x40)
-            mstore(encoded, hex"1901")
-            mstore(add(encoded, 0x02), domain)
-            mstore(add(encoded, 0x22), structHash)
-            hash := keccak256(encoded, 0x42)
         }
     }
 }
