@@ -13,7 +13,7 @@ from typing import Any, Final
 
 CONTRACTS: Final = Path(__file__).resolve().parent
 DESTINATION: Final = CONTRACTS.parent / "node" / "assay_node" / "chain" / "abi"
-NAMES: Final = ("Vault", "Providers", "Market", "TestUsd")
+NAMES: Final = ("Vault", "Providers", "Market", "Road", "Leases", "TestUsd")
 
 
 def main() -> int:

@@ -3,13 +3,15 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {Leases} from "../src/Leases.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
+import {Road} from "../src/Road.sol";
 import {Vault} from "../src/Vault.sol";
 import {Vm, vm} from "../test/utils/Vm.sol";
 import {TestUsd} from "./TestUsd.sol";
 
-/// @notice Deploys a market: Vault, Providers and Market, wired to each other for good.
+/// @notice Deploys a market: Vault, Providers, Market and Road, wired to each other for good.
 /// @dev Reads from the environment:
 /// ASSAY_TOKEN the ERC-20 that is paid with (a new TestUsd where none is named)
 /// ASSAY_TREASURY who receives what is slashed (the deployer where nobody is named)
@@ -22,6 +24,8 @@ contract Deploy {
         Vault vault;
         Providers providers;
         Market market;
+        Road road;
+        Leases leases;
         address treasury;
     }
 
@@ -44,9 +48,9 @@ contract Deploy {
         }
     }
 
-    /// @notice Deploys the three contracts. `deployer` is whoever the creations come from.
+    /// @notice Deploys the five contracts. `deployer` is whoever the creations come from.
     /// @dev Each must know the others for ever and nobody may have the power to tell them later: so the Vault is
-    /// told the addresses that the next two creations will have.
+    /// told the addresses that the next four creations will have.
     function deploy(address deployer, IERC20 token, address treasury)
         public
         returns (Deployment memory deployment)
@@ -54,16 +58,27 @@ contract Deploy {
         uint256 nonce = vm.getNonce(deployer);
         address providers = vm.computeCreateAddress(deployer, nonce + 1);
         address market = vm.computeCreateAddress(deployer, nonce + 2);
+        address[] memory modules = new address[](2);
+        modules[0] = vm.computeCreateAddress(deployer, nonce + 3);
+        modules[1] = vm.computeCreateAddress(deployer, nonce + 4);
         deployment.token = token;
         deployment.treasury = treasury;
-        deployment.vault = new Vault(token, treasury, providers, market, new address[](0));
+        deployment.vault = new Vault(token, treasury, providers, market, modules);
         deployment.providers = new Providers(deployment.vault);
         deployment.market = new Market(deployment.vault, deployment.providers);
+        deployment.road = new Road(deployment.vault, deployment.providers, deployment.market);
+        deployment.leases = new Leases(deployment.vault);
         if (address(deployment.providers) != providers) {
             revert Deploy_AddressPredictedWrong(providers, address(deployment.providers));
         }
         if (address(deployment.market) != market) {
             revert Deploy_AddressPredictedWrong(market, address(deployment.market));
+        }
+        if (address(deployment.road) != modules[0]) {
+            revert Deploy_AddressPredictedWrong(modules[0], address(deployment.road));
+        }
+        if (address(deployment.leases) != modules[1]) {
+            revert Deploy_AddressPredictedWrong(modules[1], address(deployment.leases));
         }
     }
 
@@ -75,6 +90,8 @@ contract Deploy {
         vm.serializeAddress(object, "vault", address(deployment.vault));
         vm.serializeAddress(object, "providers", address(deployment.providers));
         vm.serializeAddress(object, "market", address(deployment.market));
+        vm.serializeAddress(object, "road", address(deployment.road));
+        vm.serializeAddress(object, "leases", address(deployment.leases));
         vm.writeJson(vm.serializeAddress(object, "treasury", deployment.treasury), path);
     }
 }

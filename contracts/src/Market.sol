@@ -6,18 +6,18 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
-import {Batch, Batches, Signed, Sizes} from "./libraries/Batches.sol";
+import {Batch, Batches, Signed} from "./libraries/Batches.sol";
+import {Desk} from "./libraries/Desk.sol";
 import {Judge} from "./libraries/Judge.sol";
 import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Raw} from "./libraries/Raw.sol";
 import {Records} from "./libraries/Records.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {Words} from "./libraries/Words.sol";
-import {Opened, Vote} from "./types/Opened.sol";
+import {Words, newWords} from "./libraries/Words.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
 import {ClaimsResult, FailedClaim} from "./types/Seats.sol";
-import {Share, ShareKind} from "./types/Share.sol";
 import {Refusal} from "./types/Sums.sol";
 
 /// @notice Judges receipts; see IMarket.
@@ -53,28 +53,30 @@ contract Market is IMarket, EIP712 {
         for (uint256 i = 0; i < receipts.length; ++i) {
             replicas += receipts[i].replicas.length;
         }
-        Sizes memory sizes = Sizes(receipts.length, replicas, replicas, receipts.length);
-        Batch memory batch = Batches.create(_domainSeparatorV4(), sizes);
-        Opened memory opened = Batches.createOpened();
+        (uint256 desk, Batch memory batch) = _prepare(receipts.length, replicas);
         for (uint256 i = 0; i < receipts.length; ++i) {
-            _open(receipts[i], opened, batch);
-            _judge(opened, batch);
+            _open(receipts[i], desk, batch);
+            _judge(desk, batch);
         }
-        _conclude(batch);
+        _conclude(desk, batch);
     }
 
     /// @inheritdoc IMarket
     function settlePacked(bytes calldata packed) external {
-        (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed, _domainSeparatorV4());
-        Opened memory opened = Batches.createOpened();
-        while (Packed.next(reader, opened)) _judge(opened, batch);
+        uint256 desk = Desk.create(_domainSeparatorV4());
+        (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed);
+        while (Packed.next(reader, desk)) _judge(desk, batch);
         Packed.close(reader, batch);
-        _conclude(batch);
+        _conclude(desk, batch);
     }
 
     /// @inheritdoc IMarket
-    function commitDigest(bytes32 job, uint32 round, bytes32 commitment_) external view returns (bytes32) {
-        return _hashTypedDataV4(TypedData.hashCommit(job, round, commitment_));
+    function commitDigest(bytes32 job, uint32 round, uint64 rate, bytes32 commitment_)
+        external
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(TypedData.hashCommit(job, round, rate, commitment_));
     }
 
     /// @inheritdoc IMarket
@@ -125,127 +127,200 @@ contract Market is IMarket, EIP712 {
         return _hashTypedDataV4(TypedData.hashReveal(job, commits, tag, rate, secs));
     }
 
+    /// @inheritdoc IMarket
+    function judge(Receipt calldata receipt)
+        external
+        view
+        returns (bytes4 reason, uint256 winners, uint256 secs)
+    {
+        (uint256 desk, Batch memory batch) = _prepare(1, receipt.replicas.length);
+        _open(receipt, desk, batch);
+        Judge.identify(desk);
+        reason = Judge.checkOrder(desk);
+        // What else is wrong with an order is told before its expiry.
+        if (reason != GOOD && reason != Market_OrderExpired.selector) return (reason, 0, 0);
+        reason = Judge.checkVotes(desk);
+        if (reason == GOOD) reason = _checkEach(desk, batch);
+        if (reason != GOOD) return (reason, 0, 0);
+        Judge.claim(desk, batch);
+        FailedClaim[] memory failures = _ask(batch);
+        if (failures.length != 0) return (_reasonOf(failures[0].failure(), false), 0, 0);
+        (winners, secs) = Judge.tally(desk);
+    }
+
     // --- opening ------------------------------------------------------------------------------
 
-    /// @dev Reads an ABI receipt into memory. One with too many replicas is opened as far as there is room: its count
+    function _prepare(uint256 receipts, uint256 replicas)
+        private
+        view
+        returns (uint256 desk, Batch memory batch)
+    {
+        desk = Desk.create(_domainSeparatorV4());
+        batch = Batches.create(receipts, replicas, replicas, receipts);
+        batch.operators = newWords(replicas);
+    }
+
+    /// @dev Lays an ABI receipt on the desk. One with too many replicas is opened as far as there is room: its count
     /// alone makes it bad.
-    function _open(Receipt calldata receipt, Opened memory opened, Batch memory batch) private pure {
-        opened.order = receipt.order;
-        (opened.r, opened.vs) = Signatures.compact(receipt.requesterSig);
-        opened.count = receipt.replicas.length;
-        for (uint256 i = 0; i < opened.count && i < MAX_REPLICAS; ++i) {
+    function _open(Receipt calldata receipt, uint256 desk, Batch memory batch) private pure {
+        _openOrder(receipt.order, desk);
+        (bytes32 r, bytes32 vs) = Signatures.compact(receipt.requesterSig);
+        Raw.store(desk + Desk.R, uint256(r));
+        Raw.store(desk + Desk.VS, uint256(vs));
+        Raw.store(desk + Desk.COUNT, receipt.replicas.length);
+        uint256 vote = desk + Desk.VOTES;
+        for (uint256 i = 0; i < receipt.replicas.length && i < MAX_REPLICAS; ++i) {
             Replica calldata replica = receipt.replicas[i];
-            Vote memory vote = opened.votes[i];
-            vote.operator = replica.operator;
-            vote.tag = replica.tag;
-            vote.secs = replica.secs;
-            vote.salt = replica.salt;
-            vote.rate = replica.rate;
-            vote.ticket = replica.ticket;
-            vote.place = batch.placeOf(replica.operator);
-            (vote.r, vote.vs) = Signatures.compact(replica.sig);
+            Raw.store(vote + Desk.VOTE_OPERATOR, uint160(replica.operator));
+            Raw.store(vote + Desk.VOTE_TAG, uint256(replica.tag));
+            Raw.store(vote + Desk.VOTE_SECS, replica.secs);
+            Raw.store(vote + Desk.VOTE_SALT, uint256(replica.salt));
+            Raw.store(vote + Desk.VOTE_RATE, replica.rate);
+            Raw.store(vote + Desk.VOTE_TICKET, replica.ticket);
+            Raw.store(vote + Desk.VOTE_PLACE, batch.placeOf(replica.operator));
+            (r, vs) = Signatures.compact(replica.sig);
+            Raw.store(vote + Desk.VOTE_R, uint256(r));
+            Raw.store(vote + Desk.VOTE_VS, uint256(vs));
+            vote += Desk.VOTE_BYTES;
         }
-        opened.seed = batch.seedOf(opened.order.hardwareClass, opened.order.seedBlock);
+        uint256 hardwareClass = Raw.load(desk + Desk.HARDWARE_CLASS);
+        Raw.store(desk + Desk.SEED, batch.seedOf(hardwareClass, Raw.load(desk + Desk.SEED_BLOCK)));
+    }
+
+    /// @dev The compiler's own reading refuses members that are wider than their types.
+    function _openOrder(Order calldata given, uint256 desk) private pure {
+        Order memory order = given;
+        (uint256 to, uint256 size) = (desk + Desk.ORDER, Desk.ORDER_BYTES);
+        assembly ("memory-safe") {
+            mcopy(to, order, size)
+            // It is used no more. Memory would else cost the square of the receipts.
+            mstore(0x40, order)
+        }
     }
 
     // --- judging ------------------------------------------------------------------------------
 
     /// @dev Everything that makes a receipt true, cheapest first, and then its verdict. Reverts for nothing that
     /// a stranger can put into a receipt.
-    function _judge(Opened memory opened, Batch memory batch) private {
-        bytes32 orderHash = TypedData.hashOrderInPlace(opened.order);
-        bytes32 job = TypedData.digest(batch.domain, orderHash);
-        bytes4 reason = Judge.checkOrder(opened.order, opened.count);
-        if (reason == GOOD) reason = Judge.checkVotes(opened);
-        if (reason == GOOD || batch.payers.length + batch.revealers.length != 0) {
+    function _judge(uint256 desk, Batch memory batch) private {
+        (uint256 orderHash, uint256 job) = Judge.identify(desk);
+        bytes4 reason = Judge.checkOrder(desk);
+        if (batch.signsOnce()) {
             // Who signs once signs for the bad ones too.
-            bytes4 other = _checkSignatures(opened, batch, job, orderHash);
-            if (reason == GOOD) reason = other;
+            reason = _either(reason, Judge.checkVotes(desk));
+            reason = _either(reason, _checkOnce(desk, batch, orderHash));
+        } else {
+            if (reason == GOOD) reason = Judge.checkVotes(desk);
+            if (reason == GOOD) reason = _checkEach(desk, batch);
         }
-        if (reason == GOOD) reason = _decide(opened, batch, job);
-        if (reason != GOOD) emit ReceiptSkipped(job, reason);
+        if (reason == GOOD) reason = _decide(desk, batch);
+        if (reason != GOOD) emit ReceiptSkipped(bytes32(job), reason);
     }
 
-    /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
-    function _checkSignatures(Opened memory opened, Batch memory batch, bytes32 job, bytes32 orderHash)
+    function _either(bytes4 reason, bytes4 other) private pure returns (bytes4) {
+        return reason == GOOD ? other : reason;
+    }
+
+    /// @dev Each signature by itself.
+    function _checkEach(uint256 desk, Batch memory batch) private view returns (bytes4) {
+        if (!_orderSigned(desk)) return Market_RequesterSignatureInvalid.selector;
+        return _recoverReveals(desk, batch);
+    }
+
+    /// @dev Lists what is signed once, and checks what is not.
+    function _checkOnce(uint256 desk, Batch memory batch, uint256 orderHash)
         private
         view
         returns (bytes4 reason)
     {
         if (batch.payers.length != 0) {
-            batch.payers[opened.payer].list(orderHash);
-        } else if (!_signedFor(opened.order.requester, Signatures.recover(job, opened.r, opened.vs))) {
+            batch.payers[Raw.load(desk + Desk.PAYER)].list(orderHash);
+        } else if (!_orderSigned(desk)) {
             reason = Market_RequesterSignatureInvalid.selector;
-            if (batch.revealers.length == 0) return reason;
         }
-        bytes32 commits = TypedData.hashCommits(opened, job);
         if (batch.revealers.length != 0) {
-            _listReveals(opened, batch, commits);
+            _listReveals(desk, batch);
         } else {
-            bytes4 other = _recoverReveals(opened, batch, commits);
-            if (reason == GOOD) reason = other;
+            reason = _either(reason, _recoverReveals(desk, batch));
         }
     }
 
-    function _listReveals(Opened memory opened, Batch memory batch, bytes32 commits) private pure {
-        uint256 count = opened.count;
-        for (uint256 i = 0; i < count; ++i) {
-            Vote memory vote = opened.votes[i];
-            batch.revealers[vote.place].list(TypedData.hashOpenedReveal(vote, commits));
-            vote.key = vote.place;
-        }
-    }
-
-    function _recoverReveals(Opened memory opened, Batch memory batch, bytes32 commits)
-        private
-        view
-        returns (bytes4)
-    {
-        (bytes32 domain, uint256 count) = (batch.domain, opened.count);
-        for (uint256 i = 0; i < count; ++i) {
-            Vote memory vote = opened.votes[i];
-            bytes32 digest = TypedData.digest(domain, TypedData.hashOpenedReveal(vote, commits));
-            address signer = Signatures.recover(digest, vote.r, vote.vs);
-            if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
-            vote.key = batch.keyOf(vote.place, vote.operator, signer);
-        }
-        return GOOD;
+    function _orderSigned(uint256 desk) private view returns (bool) {
+        (uint256 r, uint256 vs) = (Raw.load(desk + Desk.R), Raw.load(desk + Desk.VS));
+        address signer = Signatures.recover(Raw.load(desk + Desk.JOB), r, vs);
+        // Of 160 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return _speaksFor(signer, address(uint160(Raw.load(desk + Desk.REQUESTER))));
     }
 
     /// @dev Plain ECDSA by the requester's own key, or by one that it registered, which is how a smart wallet orders:
     /// a contract's own signature could be taken back once the work is done, a registered key cannot.
-    function _signedFor(address requester, address signer) private view returns (bool) {
+    function _speaksFor(address signer, address requester) private view returns (bool) {
         if (signer == address(0)) return false;
         return signer == requester || PROVIDERS.isSigner(requester, signer);
     }
 
+    /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
+    function _recoverReveals(uint256 desk, Batch memory batch) private view returns (bytes4) {
+        unchecked {
+            uint256 end = Desk.endOfVotes(desk);
+            for (uint256 vote = desk + Desk.VOTES; vote != end; vote += Desk.VOTE_BYTES) {
+                uint256 digest = Desk.digest(desk, Judge.hashReveal(desk, vote));
+                (uint256 r, uint256 vs) = (Raw.load(vote + Desk.VOTE_R), Raw.load(vote + Desk.VOTE_VS));
+                address signer = Signatures.recover(digest, r, vs);
+                if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
+                (uint256 place, uint256 operator) =
+                (Raw.load(vote + Desk.VOTE_PLACE), Raw.load(vote + Desk.VOTE_OPERATOR));
+                Raw.store(vote + Desk.VOTE_KEY, batch.keyOf(place, operator, signer));
+            }
+            return GOOD;
+        }
+    }
+
+    function _listReveals(uint256 desk, Batch memory batch) private pure {
+        unchecked {
+            uint256 end = Desk.endOfVotes(desk);
+            for (uint256 vote = desk + Desk.VOTES; vote != end; vote += Desk.VOTE_BYTES) {
+                uint256 place = Raw.load(vote + Desk.VOTE_PLACE);
+                batch.revealers[place].list(Judge.hashReveal(desk, vote));
+                // Each has one key.
+                Raw.store(vote + Desk.VOTE_KEY, place);
+            }
+        }
+    }
+
     /// @dev Tallies the votes and adds the job to the batch.
-    function _decide(Opened memory opened, Batch memory batch, bytes32 job) private pure returns (bytes4) {
+    function _decide(uint256 desk, Batch memory batch) private pure returns (bytes4) {
         // No budget holds more than 64 bits of money.
-        if (!Judge.decide(opened, batch, job)) return Market_BudgetTooSmall.selector;
-        Judge.claim(opened, batch, job);
-        if (batch.payers.length != 0) batch.payerOf.push(opened.payer);
+        if (!Judge.decide(desk, batch)) return Market_BudgetTooSmall.selector;
+        Judge.claim(desk, batch);
+        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(desk + Desk.PAYER));
         ++batch.jobs;
         return GOOD;
     }
 
     // --- concluding ---------------------------------------------------------------------------
 
-    function _conclude(Batch memory batch) private {
+    function _conclude(uint256 desk, Batch memory batch) private {
         if (batch.jobs == 0) return;
-        if (batch.payers.length != 0) _checkPayers(batch);
-        if (batch.revealers.length != 0) _recoverRevealers(batch);
-        _confirm(batch);
+        if (batch.payers.length != 0) _checkPayers(desk, batch);
+        if (batch.revealers.length != 0) _recoverRevealers(desk, batch);
+        FailedClaim[] memory failures = _ask(batch);
+        for (uint256 i = 0; i < failures.length; ++i) {
+            FailedClaim failed = failures[i];
+            bool unsigned = batch.keys.get(2 * failed.failedKey() + 1) == 0;
+            batch.fail(failed.failedJob(), _reasonOf(failed.failure(), unsigned));
+        }
         if (batch.reasons.length != 0) _dropFailed(batch);
         if (batch.jobs != 0) _post(batch);
     }
 
-    function _checkPayers(Batch memory batch) private view {
+    function _checkPayers(uint256 desk, Batch memory batch) private view {
         bool[] memory signed = new bool[](batch.payers.length);
         bool all = true;
         for (uint256 i = 0; i < signed.length; ++i) {
             Signed memory payer = batch.payers[i];
-            signed[i] = _signedFor(payer.party, _recoverList(batch.domain, TypedData.ORDERS_TYPEHASH, payer));
+            signed[i] = _speaksFor(_recoverList(desk, TypedData.ORDERS_TYPEHASH, payer), payer.party);
             all = all && signed[i];
         }
         for (uint256 job = 0; !all && job < batch.jobs; ++job) {
@@ -253,38 +328,32 @@ contract Market is IMarket, EIP712 {
         }
     }
 
-    function _recoverRevealers(Batch memory batch) private view {
+    function _recoverRevealers(uint256 desk, Batch memory batch) private view {
         for (uint256 i = 0; i < batch.revealers.length; ++i) {
             Signed memory revealer = batch.revealers[i];
             batch.keys.push(uint160(revealer.party));
-            batch.keys.push(uint160(_recoverList(batch.domain, TypedData.REVEALS_TYPEHASH, revealer)));
+            batch.keys.push(uint160(_recoverList(desk, TypedData.REVEALS_TYPEHASH, revealer)));
         }
     }
 
-    function _recoverList(bytes32 domain, bytes32 typehash, Signed memory signed)
+    function _recoverList(uint256 desk, bytes32 typehash, Signed memory signed)
         private
         view
         returns (address)
     {
         bytes32 hash = TypedData.hashWords(typehash, signed.hashes.take());
-        return Signatures.recover(TypedData.digest(domain, hash), signed.r, signed.vs);
+        return Signatures.recover(Desk.digest(desk, uint256(hash)), signed.r, signed.vs);
     }
 
     /// @dev Asks Providers once for the whole batch.
-    function _confirm(Batch memory batch) private view {
-        Words memory claims = batch.claims;
+    function _ask(Batch memory batch) private view returns (FailedClaim[] memory) {
+        Words claims = batch.claims;
         uint256 claimWords = claims.count();
         claims.append(batch.keys);
         claims.append(batch.seeds);
-        bytes memory answer = claims.ask(
-            address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2
-        );
-        FailedClaim[] memory failures = abi.decode(answer, (FailedClaim[]));
-        for (uint256 i = 0; i < failures.length; ++i) {
-            FailedClaim failed = failures[i];
-            bool unsigned = batch.keys.get(2 * failed.failedKey() + 1) == 0;
-            batch.fail(failed.failedJob(), _reasonOf(failed.failure(), unsigned));
-        }
+        bytes memory answer =
+            claims.ask(address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2);
+        return abi.decode(answer, (FailedClaim[]));
     }
 
     function _reasonOf(ClaimsResult result, bool unsigned) private pure returns (bytes4) {
@@ -296,59 +365,58 @@ contract Market is IMarket, EIP712 {
 
     /// @dev Moves the records of the good ones together.
     function _dropFailed(Batch memory batch) private {
-        Words memory records = batch.records;
-        (uint256 from, uint256 to, uint256 kept) = (0, 0, 0);
+        uint256 record = batch.records.first();
+        uint256 to = record;
+        uint256 kept = 0;
         for (uint256 job = 0; job < batch.jobs; ++job) {
-            uint256 end = from + Records.HEAD_WORDS + records.get(from + Records.COUNT_AT);
+            uint256 size = Records.endOf(0, Raw.load(record + Records.COUNT));
             if (batch.reasons[job] == GOOD) {
                 ++kept;
-                while (from < end) records.set(to++, records.get(from++));
+                assembly ("memory-safe") {
+                    mcopy(to, record, size)
+                }
+                to += size;
             } else {
-                emit ReceiptSkipped(bytes32(records.get(from)), batch.reasons[job]);
-                from = end;
+                emit ReceiptSkipped(bytes32(Raw.load(record + Records.JOB)), batch.reasons[job]);
             }
+            record += size;
         }
-        records.rewind(to);
+        batch.records.extend(to);
         batch.jobs = kept;
     }
 
     // --- posting ------------------------------------------------------------------------------
 
     function _post(Batch memory batch) private {
+        uint256 operators = batch.newestKeys.count();
         bytes memory answer =
-            batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, batch.operators.count());
+            batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, operators);
         (uint256[] memory refusals, uint256[] memory slashes) = abi.decode(answer, (uint256[], uint256[]));
-        uint256[] memory records = batch.records.items;
-        (uint256 start, uint256 refused, uint256 slashed) = (0, 0, 0);
+        (uint256 refused, uint256 slashed) = (0, 0);
+        uint256 record = batch.records.first();
         for (uint256 job = 0; job < batch.jobs; ++job) {
-            uint256 end = start + Records.HEAD_WORDS + records[start + Records.COUNT_AT];
+            uint256 end = Records.endOf(record, Raw.load(record + Records.COUNT));
             if (refused < refusals.length && refusals[refused] >> 8 == job) {
                 bytes4 reason = _reasonOf(Refusal(refusals[refused++] & type(uint8).max));
-                emit ReceiptSkipped(bytes32(records[start]), reason);
+                emit ReceiptSkipped(bytes32(Raw.load(record + Records.JOB)), reason);
             } else {
-                if (slashed < slashes.length) {
-                    slashed = _setSlashes(records, start + Records.HEAD_WORDS, end, slashes, slashed);
-                }
-                _announce(records, start, end);
+                if (slashed < slashes.length) slashed = _setSlashes(record, end, slashes, slashed);
+                _announce(record, end);
             }
-            start = end;
+            record = end;
         }
     }
 
     /// @dev A slash ends at the stake: what was really taken stands in the event.
-    function _setSlashes(
-        uint256[] memory records,
-        uint256 from,
-        uint256 end,
-        uint256[] memory slashes,
-        uint256 slashed
-    ) private pure returns (uint256) {
-        for (; from < end; ++from) {
-            Share share = Share.wrap(records[from]);
-            if (share.kindOf() != ShareKind.Slashed) continue;
-            // The Vault counts in 64 bits.
-            // forge-lint: disable-next-line(unsafe-typecast)
-            records[from] = Share.unwrap(share.withAmount(uint64(slashes[slashed++])));
+    function _setSlashes(uint256 record, uint256 end, uint256[] memory slashes, uint256 slashed)
+        private
+        pure
+        returns (uint256)
+    {
+        for (uint256 cursor = record + Records.SHARES; cursor < end; cursor += Raw.WORD) {
+            uint256 share = Raw.load(cursor);
+            if (Records.kindOf(share) != Records.SLASHED) continue;
+            Raw.store(cursor, Records.withAmount(share, slashes[slashed++]));
         }
         return slashed;
     }
@@ -356,19 +424,15 @@ contract Market is IMarket, EIP712 {
     /// @dev Everything a reader needs to follow the money without a call. The record holds the event's data as it is
     /// encoded, so it is logged where it lies: JobSettled(job, requester, vote, shares), or
     /// JobWithoutQuorum(job, requester, shares).
-    function _announce(uint256[] memory records, uint256 start, uint256 end) private {
-        (bytes32 settled, bytes32 split) = (JobSettled.selector, JobWithoutQuorum.selector);
+    function _announce(uint256 record, uint256 end) private {
+        bool agreed = Raw.load(record + Records.OFFSET) == Records.OFFSET_AFTER_VOTE;
+        (uint256 data, bytes32 topic) = agreed
+            ? (record + Records.VOTE, JobSettled.selector)
+            : (record + Records.OFFSET, JobWithoutQuorum.selector);
+        (uint256 job, uint256 requester) =
+            (Raw.load(record + Records.JOB), Raw.load(record + Records.REQUESTER));
         assembly ("memory-safe") {
-            let record := add(add(records, 0x20), shl(5, start))
-            let vote := add(record, 0x60)
-            let offset := add(record, 0x80)
-            let topic := settled
-            if eq(mload(offset), 0x20) {
-                topic := split
-                vote := offset // there is none
-            }
-            let size := sub(add(add(records, 0x20), shl(5, end)), vote)
-            log3(vote, size, topic, mload(record), mload(add(record, 0x20)))
+            log3(data, sub(end, data), topic, job, requester)
         }
     }
 

@@ -10,6 +10,7 @@ import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
 import {History} from "./libraries/History.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Raw} from "./libraries/Raw.sol";
 import {Account} from "./types/Accounts.sol";
 import {Claim, ClaimsResult, FailedClaim, SeatClaim, toFailedClaim} from "./types/Seats.sol";
 
@@ -73,13 +74,14 @@ contract Providers is IProviders {
     /// @notice Seconds that stake stays slashable after the last seat was given up.
     uint256 public constant UNBONDING = Parameters.UNBONDING;
     /// @notice Seconds that a kept seed can be used.
-    uint256 public constant HORIZON = Parameters.HORIZON;
+    uint256 public constant SEED_LIFE = Parameters.SEED_LIFE;
     /// @notice Seconds until a change of signing key takes effect.
     uint256 public constant SIGNER_DELAY = Parameters.SIGNER_DELAY;
     /// @notice Seconds that a replaced key is honoured.
     uint256 public constant SIGNER_GRACE = Parameters.SIGNER_GRACE;
 
     uint256 private constant DROPPED_SEED_BITS = 80;
+    uint256 private constant PAIR_BYTES = 64;
 
     IVault private immutable VAULT;
 
@@ -248,26 +250,24 @@ contract Providers is IProviders {
         view
         returns (FailedClaim[] memory failures)
     {
-        bool[] memory spoken = _spoken(words[claimWords:claimWords + 2 * keys]);
-        Lot[] memory lots = _lots(words[claimWords + 2 * keys:]);
-        failures = new FailedClaim[](claimWords / 2);
-        uint256 failed = 0;
-        uint256 next = 0;
-        for (uint256 job = 0; next < claimWords; ++job) {
-            bytes32 id = bytes32(words[next++]);
-            SeatClaim claim = SeatClaim.wrap(words[next]);
-            Lot memory lot = lots[claim.claimedSeed()];
-            bytes32 jobSeed = Hashes.efficientKeccak256(lot.seed, id);
-            for (uint256 end = next + claim.following(); next <= end; ++next) {
-                claim = SeatClaim.wrap(words[next]);
-                ClaimsResult result = _checkClaim(lot, jobSeed, claim, spoken);
-                if (result == ClaimsResult.Valid) continue;
-                failures[failed++] = toFailedClaim(result, job, claim.claimedKey());
-                next = end; // one reason is enough
+        unchecked {
+            uint256 cursor;
+            assembly ("memory-safe") {
+                cursor := words.offset
             }
-        }
-        assembly ("memory-safe") {
-            mstore(failures, failed)
+            uint256 end = cursor + claimWords * Raw.WORD;
+            bool[] memory spoken = _spoken(end, keys);
+            Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
+            failures = new FailedClaim[](claimWords / 2);
+            uint256 failed = 0;
+            for (uint256 job = 0; cursor != end; ++job) {
+                FailedClaim failure;
+                (cursor, failure) = _checkJob(cursor, lots, spoken, job);
+                if (FailedClaim.unwrap(failure) != 0) failures[failed++] = failure;
+            }
+            assembly ("memory-safe") {
+                mstore(failures, failed)
+            }
         }
     }
 
@@ -363,7 +363,7 @@ contract Providers is IProviders {
     {
         KeptSeed memory kept = _classes[hardwareClass].kept[seedBlock];
         if (kept.keptAt == 0) return _fresh(hardwareClass, seedBlock);
-        if (block.timestamp > kept.keptAt + HORIZON) return (ClaimsResult.SeedTooOld, Drawing(0, 0));
+        if (block.timestamp > kept.keptAt + SEED_LIFE) return (ClaimsResult.SeedTooOld, Drawing(0, 0));
         return (ClaimsResult.Valid, Drawing(bytes32(uint256(kept.seed) << DROPPED_SEED_BITS), kept.seats));
     }
 
@@ -380,11 +380,13 @@ contract Providers is IProviders {
     }
 
     /// @dev One look at each seed of a batch.
-    function _lots(uint256[] calldata seeds) private view returns (Lot[] memory lots) {
-        lots = new Lot[](seeds.length / 2);
-        for (uint256 i = 0; i < lots.length; ++i) {
-            bytes32 hardwareClass = bytes32(seeds[2 * i]);
-            uint256 seedBlock = seeds[2 * i + 1];
+    /// @param cursor Where they are in the call data: pairs of a hardware class and a block.
+    function _lots(uint256 cursor, uint256 count) private view returns (Lot[] memory lots) {
+        lots = new Lot[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            bytes32 hardwareClass = bytes32(Raw.given(cursor));
+            uint256 seedBlock = Raw.given(cursor + Raw.WORD);
+            cursor += PAIR_BYTES;
             (ClaimsResult found, Drawing memory drawing) = _drawing(hardwareClass, seedBlock);
             Lot memory lot = lots[i];
             lot.found = found;
@@ -395,12 +397,39 @@ contract Providers is IProviders {
     }
 
     /// @dev One look at each key of a batch.
-    function _spoken(uint256[] calldata keys) private view returns (bool[] memory spoken) {
-        spoken = new bool[](keys.length / 2);
-        for (uint256 i = 0; i < spoken.length; ++i) {
+    /// @param cursor Where they are in the call data: pairs of an operator and who signed for it.
+    function _spoken(uint256 cursor, uint256 count) private view returns (bool[] memory spoken) {
+        spoken = new bool[](count);
+        for (uint256 i = 0; i < count; ++i) {
             // Market pushed addresses.
             // forge-lint: disable-next-line(unsafe-typecast)
-            spoken[i] = isSigner(address(uint160(keys[2 * i])), address(uint160(keys[2 * i + 1])));
+            spoken[i] = isSigner(address(uint160(Raw.given(cursor))), address(uint160(Raw.given(cursor + Raw.WORD))));
+            cursor += PAIR_BYTES;
+        }
+    }
+
+    /// @param cursor Where the job is in the call data; its claims follow.
+    /// @return next Where the next job is.
+    /// @return failed The first claim that is not good; zero if all are.
+    function _checkJob(uint256 cursor, Lot[] memory lots, bool[] memory spoken, uint256 job)
+        private
+        view
+        returns (uint256 next, FailedClaim failed)
+    {
+        unchecked {
+            bytes32 id = bytes32(Raw.given(cursor));
+            cursor += Raw.WORD;
+            SeatClaim claim = SeatClaim.wrap(Raw.given(cursor));
+            next = cursor + (claim.following() + 1) * Raw.WORD;
+            Lot memory lot = lots[claim.claimedSeed()];
+            bytes32 jobSeed = Hashes.efficientKeccak256(lot.seed, id);
+            for (; cursor != next; cursor += Raw.WORD) {
+                claim = SeatClaim.wrap(Raw.given(cursor));
+                ClaimsResult result = _checkClaim(lot, jobSeed, claim, spoken);
+                if (result != ClaimsResult.Valid) {
+                    return (next, toFailedClaim(result, job, claim.claimedKey()));
+                }
+            }
         }
     }
 

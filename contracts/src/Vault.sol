@@ -10,11 +10,12 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Raw} from "./libraries/Raw.sol";
 import {Records} from "./libraries/Records.sol";
 import {Words, newWords} from "./libraries/Words.sol";
 import {Account, Budget} from "./types/Accounts.sol";
-import {Share, ShareKind, toShare} from "./types/Share.sol";
-import {FAULT_ONE, Refusal, SLASHED_ONE, Sums} from "./types/Sums.sol";
+import {Share, ShareKind} from "./types/Share.sol";
+import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_ONE, Sums, WIN_ONE} from "./types/Sums.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
@@ -24,18 +25,19 @@ contract Vault is IVault, ReentrancyGuardTransient {
     /// @dev What a batch has done so far, none of it in storage yet but the pages that were left.
     struct Book {
         /// The page: one requester's budget for one scheduler, and one word of its nonces.
-        address requester;
-        address scheduler;
+        uint256 requester;
+        uint256 scheduler;
         uint256 nonceWord;
         uint256 nonces;
         uint256 amount;
         bool written;
-        /// Of the page's scheduler, and of those before.
+        /// Of the page's scheduler, and of those before: shares.
         uint256 fees;
         Words feesBefore;
-        /// What every operator got and lost, in pairs: the operator, and its Sums.
-        uint256[] lines;
-        uint64 slashed;
+        /// Where the lines are in memory, and how many operators have one: the operator, and its Sums.
+        uint256 lines;
+        uint256 operators;
+        uint256 slashed;
         Words slashes;
         Words refusals;
     }
@@ -44,6 +46,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
     uint256 public constant NOTICE = Parameters.NOTICE;
 
     uint8 private constant LEDGER_DECIMALS = 6;
+    uint256 private constant LINE_BYTES = 64;
 
     IERC20 private immutable TOKEN;
     /// @dev Token units in one micro-USD.
@@ -174,10 +177,11 @@ contract Vault is IVault, ReentrancyGuardTransient {
             record := records.offset
         }
         for (uint256 job = 0; job < jobs; ++job) {
-            uint256 end = Records.endOf(record);
-            _turnTo(book, record, end);
-            uint256 bit = _bit(Records.nonceOf(record));
-            uint256 cost = Records.costOf(record, end);
+            uint256 end = Records.endOf(record, Raw.given(record + Records.COUNT));
+            uint256 nonce = Raw.given(record + Records.NONCE);
+            _turnTo(book, Raw.given(record + Records.REQUESTER), _lastShare(end), nonce >> 8);
+            uint256 bit = _bit(nonce);
+            uint256 cost = _costOf(record, end);
             if (book.nonces & bit != 0) {
                 book.refusals.push(job << 8 | uint256(Refusal.NonceSpent));
             } else if (book.amount < cost) {
@@ -346,14 +350,16 @@ contract Vault is IVault, ReentrancyGuardTransient {
         book.feesBefore = newWords(jobs);
         book.refusals = newWords(jobs);
         book.slashes = newWords(words);
-        book.lines = new uint256[](2 * operators);
+        book.operators = operators;
+        uint256[] memory zeros = new uint256[](operators * LINE_BYTES / Raw.WORD);
+        assembly ("memory-safe") {
+            mstore(add(book, 0x100), add(zeros, 0x20)) // lines
+        }
     }
 
     /// @dev Opens the page that a record is about.
-    function _turnTo(Book memory book, uint256 record, uint256 end) private {
-        address requester = Records.requesterOf(record);
-        address scheduler = Records.schedulerOf(end);
-        uint256 nonceWord = Records.nonceOf(record) >> 8;
+    function _turnTo(Book memory book, uint256 requester, uint256 lastShare, uint256 nonceWord) private {
+        uint256 scheduler = Records.partyOf(lastShare);
         // No requester is zero, so the first record opens a page.
         if (book.requester == requester && book.scheduler == scheduler && book.nonceWord == nonceWord) {
             return;
@@ -361,57 +367,82 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _leavePage(book);
         if (book.scheduler != scheduler) _endFees(book);
         (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
-        book.nonces = _nonces[requester][nonceWord];
-        book.amount = _budgets[requester][scheduler].amount;
+        book.nonces = _nonces[_party(requester)][nonceWord];
+        book.amount = _budgets[_party(requester)][_party(scheduler)].amount;
     }
 
     function _leavePage(Book memory book) private {
         if (!book.written) return;
-        _nonces[book.requester][book.nonceWord] = book.nonces;
+        _nonces[_party(book.requester)][book.nonceWord] = book.nonces;
         // It only became smaller.
         // forge-lint: disable-next-line(unsafe-typecast)
-        _budgets[book.requester][book.scheduler].amount = uint64(book.amount);
+        _budgets[_party(book.requester)][_party(book.scheduler)].amount = uint64(book.amount);
         book.written = false;
     }
 
     function _endFees(Book memory book) private pure {
         if (book.fees == 0) return;
-        book.feesBefore.push(Share.unwrap(toShare(book.scheduler, book.fees.toUint64(), ShareKind.Fee)));
+        book.feesBefore.push(Records.toWord(book.scheduler, book.fees, Records.FEE));
         book.fees = 0;
+    }
+
+    function _lastShare(uint256 end) private pure returns (uint256) {
+        unchecked {
+            return Raw.given(end - Raw.WORD);
+        }
+    }
+
+    /// @dev All that leaves the requester's budget: every share that is not slashed.
+    function _costOf(uint256 record, uint256 end) private pure returns (uint256 cost) {
+        unchecked {
+            for (uint256 cursor = record + Records.SHARES; cursor != end; cursor += Raw.WORD) {
+                uint256 share = Raw.given(cursor);
+                if (Records.kindOf(share) != Records.SLASHED) cost += Records.amountOf(share);
+            }
+        }
     }
 
     /// @dev Adds a job's shares to the lines. No sum of payments outgrows 64 bits: they came out of budgets.
     function _enter(Book memory book, uint256 record, uint256 end) private view {
-        bool slashing = Records.addUp(record, end, book.lines);
-        book.fees += Records.feeOf(end);
-        if (slashing) _slash(book, record, end);
-    }
-
-    /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something else.
-    function _slash(Book memory book, uint256 record, uint256 end) private view {
-        for (uint256 n = Records.sharesOf(record); n < end; n += Records.WORD) {
-            Share share = Records.shareAt(n);
-            if (share.kindOf() != ShareKind.Slashed) continue;
-            address operator = share.operatorOf();
-            uint256 line = 2 * share.placeOf();
-            Sums sums = Sums.wrap(book.lines[line + 1]);
-            Account memory books = _accounts[operator];
-            uint64 available = books.bond - books.locked - sums.slashedOf();
-            uint64 amount = share.amountOf() < available ? share.amountOf() : available;
-            book.lines[line] = uint160(operator);
-            book.lines[line + 1] = Sums.unwrap(sums) + amount * SLASHED_ONE + FAULT_ONE;
-            book.slashes.push(amount);
-            book.slashed += amount;
+        unchecked {
+            uint256 last = end - Raw.WORD;
+            (uint256 lines, uint256 operators) = (book.lines, book.operators);
+            for (uint256 cursor = record + Records.SHARES; cursor != last; cursor += Raw.WORD) {
+                uint256 share = Raw.given(cursor);
+                uint256 kind = Records.kindOf(share);
+                uint256 place = Records.placeOf(share);
+                assert(place < operators); // Market counts its operators
+                uint256 line = lines + place * LINE_BYTES;
+                Raw.store(line, Records.partyOf(share));
+                uint256 sums = line + Raw.WORD;
+                uint256 more = kind == Records.SLASHED
+                    ? _slash(book, share, Raw.load(sums))
+                    : Records.amountOf(share) + (kind == Records.WON ? WIN_ONE : EFFORT_ONE);
+                Raw.store(sums, Raw.load(sums) + more);
+            }
+            book.fees += Records.amountOf(Raw.given(last));
         }
     }
 
+    /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something
+    /// else.
+    /// @return more What it adds to the operator's Sums.
+    function _slash(Book memory book, uint256 share, uint256 sums) private view returns (uint256 more) {
+        Account memory books = _accounts[_party(Records.partyOf(share))];
+        uint256 available = books.bond - books.locked - Sums.wrap(sums).slashedOf();
+        uint256 amount = Records.amountOf(share);
+        if (amount > available) amount = available;
+        book.slashes.push(amount);
+        book.slashed += amount;
+        return amount * SLASHED_ONE + FAULT_ONE;
+    }
+
     function _writeAccounts(Book memory book) private {
-        uint256[] memory lines = book.lines;
-        for (uint256 line = 0; line < lines.length; line += 2) {
-            Sums sums = Sums.wrap(lines[line + 1]);
+        uint256 end = book.lines + book.operators * LINE_BYTES;
+        for (uint256 line = book.lines; line != end; line += LINE_BYTES) {
+            Sums sums = Sums.wrap(Raw.load(line + Raw.WORD));
             if (Sums.unwrap(sums) == 0) continue;
-            // forge-lint: disable-next-line(unsafe-typecast)
-            address operator = address(uint160(lines[line]));
+            address operator = _party(Raw.load(line));
             Account memory books = _accounts[operator];
             books.free += sums.paidOf();
             books.bond -= sums.slashedOf();
@@ -422,10 +453,16 @@ contract Vault is IVault, ReentrancyGuardTransient {
         }
         _endFees(book);
         for (uint256 i = 0; i < book.feesBefore.count(); ++i) {
-            Share fees = Share.wrap(book.feesBefore.get(i));
-            _accounts[fees.operatorOf()].free += fees.amountOf();
+            uint256 share = book.feesBefore.get(i);
+            _accounts[_party(share)].free += Records.amountOf(share).toUint64();
         }
-        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed;
+        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed.toUint64();
+    }
+
+    function _party(uint256 word) private pure returns (address) {
+        // Its low 160 bits are the party.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return address(uint160(word));
     }
 
     /// @dev Counters stay at their largest value rather than wrap.
@@ -439,22 +476,27 @@ contract Vault is IVault, ReentrancyGuardTransient {
         ShareKind kind = share.kindOf();
         Account memory books = _accounts[operator];
         amount = share.amountOf();
+        Sums sums;
         if (kind == ShareKind.Slashed) {
             uint64 available = books.bond - books.locked; // what is locked answers for something else
             if (amount > available) amount = available;
             books.bond -= amount;
             slashed += amount;
-            if (books.faults != type(uint32).max) ++books.faults;
+            books.faults = _addUp(books.faults, 1);
+            sums = Sums.wrap(amount * SLASHED_ONE + FAULT_ONE);
         } else {
             books.free += amount;
-            if (kind == ShareKind.Won && books.wins != type(uint32).max) ++books.wins;
+            if (kind == ShareKind.Won) books.wins = _addUp(books.wins, 1);
+            sums = Sums.wrap(amount + (kind == ShareKind.Won ? WIN_ONE : EFFORT_ONE));
         }
         _accounts[operator] = books;
+        // Effort of nothing only lets go of what was locked.
+        if (amount != 0 || kind != ShareKind.Effort) emit OperatorSettled(operator, sums);
         return (amount, slashed);
     }
 
     function _bit(uint256 nonce) private pure returns (uint256) {
-        return 2 ** (nonce & 0xff);
+        return uint256(1) << (nonce & 0xff);
     }
 
     function _requireMarket() private view {

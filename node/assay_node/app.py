@@ -100,7 +100,7 @@ async def run_scheduler(
         store = SchedulerJobs(database)
         scheduler = Scheduler(
             SchedulerParts(
-                address=wallet.address,
+                signer=wallet,
                 network=network,
                 artifacts=artifacts,
                 chain=chain,

@@ -2,14 +2,16 @@
 
 from typing import Final
 
+from eth_utils.crypto import keccak
+
 from assay_node.ports import OrderSigner
 from assay_node.protocol import cid as cids
 from assay_node.protocol import receipt
-from assay_node.protocol.errors import Refused
+from assay_node.protocol.errors import MalformedMessage, Refused
 from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest
 from assay_node.protocol.messages import Commit, CommitSet, Reveal
 from assay_node.protocol.order import Order
-from assay_node.protocol.typed_data import Domain
+from assay_node.protocol.typed_data import Domain, recover
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.outcome import AT_LIMIT
 from assay_provider.runtime.sandbox import Verdict
@@ -24,11 +26,20 @@ def tag_of(lease: ProviderLease) -> Digest:
     return receipt.tag(lease.job, lease.round_number, cids.to_digest(lease.output))
 
 
+def salt_of(lease: ProviderLease) -> Digest:
+    """Return the salt of an executed lease's commitment in its present round.
+
+    Each round has its own, and all follow from the one that is stored: a commit of a round that is
+    over can still be taken to the chain, where it has to be opened.
+    """
+    assert lease.salt is not None, "an executed lease has a salt"
+    return Digest(keccak(lease.salt + lease.round_number.to_bytes(32, "big")))
+
+
 def commitment_of(lease: ProviderLease, operator: Address) -> Digest:
     """Return an executed lease's commitment in its present round."""
     assert lease.seconds is not None, "an executed lease was metered"
-    assert lease.salt is not None, "an executed lease has a salt"
-    return receipt.commitment(lease.job, operator, tag_of(lease), lease.seconds, lease.salt)
+    return receipt.commitment(lease.job, operator, tag_of(lease), lease.seconds, salt_of(lease))
 
 
 def signed_commit(
@@ -36,10 +47,17 @@ def signed_commit(
 ) -> Commit:
     """Return the commit message of an executed lease."""
     committed = commitment_of(lease, operator)
-    digest = receipt.commit_digest(domain, lease.job, lease.round_number, committed)
+    digest = receipt.commit_digest(
+        domain,
+        job=lease.job,
+        round_number=lease.round_number,
+        rate_microusd=lease.rate_microusd,
+        commitment=committed,
+    )
     return Commit(
         job=lease.job,
         round_number=lease.round_number,
+        rate_microusd=lease.rate_microusd,
         commitment=committed,
         at_limit=lease.verdict in AT_LIMIT,
         signature=signer.sign_digest(digest),
@@ -47,14 +65,20 @@ def signed_commit(
 
 
 def check_commit_set(
-    committed: CommitSet, lease: ProviderLease, order: Order, *, operator: Address
+    committed: CommitSet,
+    lease: ProviderLease,
+    order: Order,
+    *,
+    operator: Address,
+    domain: Domain,
 ) -> Digest:
     """Return the hash of a commit set that this provider may sign over.
 
     1. It is for the lease's round. 2. It has exactly the order's replicas. 3. Tickets rise strictly
     and stay within the order's reach. 4. Operators are distinct, and commitments have 32 bytes, or
     their hash could stand for other entries. 5. Our own entry is there, at our ticket, with the
-    commitment we made.
+    commitment and the rate we signed. 6. The scheduler signed the set, so that we can take the job
+    to the chain with it should the scheduler fall silent.
 
     Raises:
         Refused: naming what is wrong.
@@ -79,7 +103,22 @@ def check_commit_set(
         raise Refused("the commit set lacks this provider's entry at its ticket")
     if own.commitment != commitment_of(lease, operator):
         raise Refused("the commit set changes this provider's commitment")
-    return receipt.commit_set([entry.commitment for entry in entries])
+    if own.rate_microusd != lease.rate_microusd:
+        raise Refused("the commit set changes this provider's rate")
+    commits = receipt.commit_set([entry.commitment for entry in entries])
+    if _signer_of_set(committed, commits, domain) != lease.scheduler:  # 6
+        raise Refused("the commit set is not signed by the scheduler")
+    return commits
+
+
+def _signer_of_set(committed: CommitSet, commits: Digest, domain: Domain) -> Address | None:
+    digest = receipt.commit_set_digest(
+        domain, job=committed.job, round_number=committed.round_number, commits=commits
+    )
+    try:
+        return recover(digest, committed.signature)
+    except MalformedMessage:
+        return None
 
 
 def signed_reveal(
@@ -88,7 +127,6 @@ def signed_reveal(
     """Return the reveal of a lease over a checked commit set."""
     assert lease.output is not None
     assert lease.seconds is not None
-    assert lease.salt is not None
     digest = receipt.reveal_digest(
         domain,
         job=lease.job,
@@ -102,7 +140,7 @@ def signed_reveal(
         round_number=lease.round_number,
         tag=tag_of(lease),
         seconds=lease.seconds,
-        salt=lease.salt,
+        salt=salt_of(lease),
         rate_microusd=lease.rate_microusd,
         output=lease.output,
         log=lease.log,

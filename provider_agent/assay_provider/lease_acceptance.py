@@ -18,7 +18,7 @@ from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import UINT32_MAX
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.lease_book import LeaseBook
-from assay_provider.lease_machine import HAS_OUTPUT, Event, State
+from assay_provider.lease_machine import Event, State
 from assay_provider.lease_verification import LeaseVerifier
 from assay_provider.slots import Slots
 
@@ -146,6 +146,5 @@ class LeaseAcceptance:
 
 
 def in_round(lease: ProviderLease, round_number: int, *, ticket: int) -> ProviderLease:
-    """Return the lease in a later round; what was executed gets a fresh commitment."""
-    salt = new_salt() if State(lease.state) in HAS_OUTPUT else None
-    return dataclasses.replace(lease, round_number=round_number, ticket=ticket, salt=salt)
+    """Return the lease in a later round; what was executed gets a fresh commitment with it."""
+    return dataclasses.replace(lease, round_number=round_number, ticket=ticket)

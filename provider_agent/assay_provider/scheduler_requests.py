@@ -70,12 +70,19 @@ class SchedulerRequests:
         return codec.encode(Ack())
 
     async def _sign(self, lease: ProviderLease, committed: CommitSet) -> Reveal | None:
-        commits = check_commit_set(committed, lease, order_of(lease), operator=self.supply.operator)
+        commits = check_commit_set(
+            committed,
+            lease,
+            order_of(lease),
+            operator=self.supply.operator,
+            domain=self.domain,
+        )
         # the set is durable before the signature exists, so that no crash lets us sign two
         revealed = await self.book.store.sign_set(
             lease,
             dataclasses.replace(lease, state=State.REVEALED.value),
             commits=commits,
+            commit_set=codec.encode(committed),
             event=Event.REVEAL.value,
             now=self.clock.now(),
         )

@@ -22,6 +22,7 @@ def a_commit(*, at_limit: bool = False, round_number: int = 0) -> Commit:
     return Commit(
         job=JOB,
         round_number=round_number,
+        rate_microusd=100,
         commitment=Digest(b"\x07" * 32),
         at_limit=at_limit,
         signature=b"\x00" * 65,

@@ -41,6 +41,8 @@ def orders(draw: st.DrawFn) -> order.Order:
         reveal_window_s=draw(uint32),
         seed_block=draw(uint64),
         expiry=draw(uint64),
+        audit_bps=draw(st.integers(0, 10_000)),
+        escalate=draw(st.booleans()),
         nonce=draw(st.binary(min_size=32, max_size=32)),
     )
 
@@ -96,7 +98,14 @@ offers = st.builds(
     expires_at=st.integers(1_001, 1_000 + offer.OFFER_LIFETIME_S_MAX),
     generation=uint32,
 )
-entries = st.builds(messages.CommitEntry, operator=addresses, ticket=uint8, commitment=digests)
+entries = st.builds(
+    messages.CommitEntry,
+    operator=addresses,
+    ticket=uint8,
+    rate_microusd=uint64,
+    commitment=digests,
+    signature=signatures,
+)
 
 MESSAGES = {
     messages.Ack: st.just(messages.Ack()),
@@ -152,6 +161,7 @@ MESSAGES = {
         messages.Commit,
         job=digests,
         round_number=uint32,
+        rate_microusd=uint64,
         commitment=digests,
         at_limit=st.booleans(),
         signature=signatures,
@@ -163,6 +173,7 @@ MESSAGES = {
         job=digests,
         round_number=uint32,
         entries=st.lists(entries, max_size=4).map(tuple),
+        signature=signatures,
     ),
     messages.Reveal: st.builds(
         messages.Reveal,
@@ -207,6 +218,8 @@ def an_order(**changes: object) -> order.Order:
         "reveal_window_s": 20,
         "seed_block": 100,
         "expiry": 10_000,
+        "audit_bps": 0,
+        "escalate": False,
         "nonce": b"\x03" * 32,
     }
     return order.Order(**{**fields, **changes})  # type: ignore[arg-type]

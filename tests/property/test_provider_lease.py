@@ -20,6 +20,7 @@ from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest
 from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
+from assay_provider.commitment import salt_of
 from assay_provider.lease_acceptance import in_round, new_salt
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import HAS_OUTPUT, HOLDS_SLOT, Event, State
@@ -105,7 +106,7 @@ class StoredLease(RuleBasedStateMachine):
         assert done == (self.phase == "running")
         if done:
             self.phase = "waiting"
-            self.salts[self.round] = salt
+            self.salts[self.round] = salt_of(self.lease())
 
     @rule()
     def commit(self) -> None:
@@ -124,7 +125,7 @@ class StoredLease(RuleBasedStateMachine):
         assert done == (self.phase != "over")
         if done:
             self.round += 1
-            self.salts[self.round] = self.lease().salt
+            self.salts[self.round] = salt_of(self.lease()) if self.lease().salt else None
 
     @rule()
     def close(self) -> None:
@@ -138,7 +139,12 @@ class StoredLease(RuleBasedStateMachine):
         before = self.lease()
         after = dataclasses.replace(before, state=State.REVEALED.value)
         work = self.book.store.sign_set(
-            before, after, commits=commits, event=Event.REVEAL.value, now=1.0
+            before,
+            after,
+            commits=commits,
+            commit_set=b"",
+            event=Event.REVEAL.value,
+            now=1.0,
         )
         earlier = self.signed.get(self.round)
         try:
@@ -165,7 +171,7 @@ class StoredLease(RuleBasedStateMachine):
         assert lease.round_number == self.round
         assert (lease.slot is not None) == (state in HOLDS_SLOT)
         if state in HAS_OUTPUT:
-            assert lease.salt == self.salts[self.round]
+            assert salt_of(lease) == self.salts[self.round]
         history = self.loop.run_until_complete(self.book.store.events(JOB))
         assert len(history) == self.events
         assert history[-1].state == state

@@ -21,6 +21,7 @@ interface IMarket {
     /// @param reason The selector of the error below that explains it.
     event ReceiptSkipped(bytes32 indexed job, bytes4 reason);
 
+    error Market_AuditInvalid();
     error Market_BudgetTooSmall();
     error Market_ExpiryTooFar();
     error Market_NonceSpent();
@@ -53,8 +54,11 @@ interface IMarket {
     /// @notice The job id of an order: its EIP-712 digest.
     function jobId(Order calldata order) external view returns (bytes32);
 
-    /// @notice What a provider signs when it commits (read off chain only).
-    function commitDigest(bytes32 job, uint32 round, bytes32 commitment) external view returns (bytes32);
+    /// @notice What a provider signs when it commits, for a scheduler or for the on-chain road.
+    function commitDigest(bytes32 job, uint32 round, uint64 rate, bytes32 commitment)
+        external
+        view
+        returns (bytes32);
 
     /// @notice What a provider signs when it reveals.
     function revealDigest(bytes32 job, bytes32 commits, bytes32 tag, uint64 rate, uint32 secs)
@@ -82,4 +86,14 @@ interface IMarket {
 
     /// @notice The contract that draws operators.
     function providers() external view returns (IProviders);
+
+    /// @notice What `settle` would make of a receipt, whatever its order's expiry, nonce and budget: Road asks, which
+    /// looked at those when it took the job.
+    /// @return reason The selector of the error above that refuses it; zero for a good one.
+    /// @return winners One bit per replica, lowest ticket first; none without a quorum.
+    /// @return secs Seconds that each winner is paid for.
+    function judge(Receipt calldata receipt)
+        external
+        view
+        returns (bytes4 reason, uint256 winners, uint256 secs);
 }

@@ -52,7 +52,7 @@ interface IProviders {
     /// @notice Takes seats from an operator whose stake no longer covers them; anyone may.
     function evict(address operator, bytes32 hardwareClass, uint256 seats) external;
 
-    /// @notice Keeps the hash of a recent block for HORIZON seconds more; one call serves all jobs that name it.
+    /// @notice Keeps the hash of a recent block for SEED_LIFE seconds more; one call serves all jobs that name it.
     function keepSeed(bytes32 hardwareClass, uint256 seedBlock) external;
 
     /// @notice Names the key that signs for the caller. The first is in effect at once, a change after SIGNER_DELAY;

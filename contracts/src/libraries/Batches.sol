@@ -2,15 +2,11 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
-import {Opened, Vote} from "../types/Opened.sol";
-import {Parameters} from "./Parameters.sol";
 import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
 /// @notice The receipts of one transaction while they are judged.
 struct Batch {
-    /// The EIP-712 domain separator.
-    bytes32 domain;
     /// How many jobs are good so far, and what each does to the books (`Records`).
     uint256 jobs;
     Words records;
@@ -18,7 +14,8 @@ struct Batch {
     Words claims;
     Words keys;
     Words seeds;
-    /// The distinct operators, and for each the number of its newest pair in `keys`, plus one.
+    /// The distinct operators; of no meaning where the form brings them in a table. For each the last key that signed
+    /// for it, above 160 bits its place in `keys`.
     Words operators;
     Words newestKeys;
     /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
@@ -27,45 +24,42 @@ struct Batch {
     Words payerOf;
     /// For each job why it is not good after all; empty as long as all are.
     bytes4[] reasons;
-    /// Room for the votes of one tally.
-    uint256[] tally;
 }
 
 /// @notice Somebody's one signature over a list of struct hashes.
 struct Signed {
     address party;
-    bytes32 r;
-    bytes32 vs;
+    uint256 r;
+    uint256 vs;
     Words hashes;
-}
-
-/// @notice How large a batch can become.
-struct Sizes {
-    uint256 receipts;
-    uint256 replicas;
-    uint256 operators;
-    uint256 seeds;
 }
 
 /// @notice Making and filling batches.
 library Batches {
-    function create(bytes32 domain, Sizes memory sizes) internal pure returns (Batch memory batch) {
-        batch.domain = domain;
-        // Beside its replicas a job has a head and its fee, or its id.
-        batch.records = newWords(sizes.replicas + (Records.HEAD_WORDS + 1) * sizes.receipts);
-        batch.keys = newWords(2 * (sizes.replicas + sizes.operators));
-        batch.seeds = newWords(2 * sizes.seeds);
-        // Keys and seeds follow the claims in the end.
-        batch.claims = newWords(sizes.receipts + 3 * sizes.replicas + 2 * sizes.operators + 2 * sizes.seeds);
-        batch.operators = newWords(sizes.operators);
-        batch.newestKeys = newWords(sizes.operators);
-        batch.payerOf = newWords(sizes.receipts);
-        batch.tally = new uint256[](Parameters.MAX_REPLICAS);
+    uint256 private constant PARTY_BITS = 160;
+
+    /// @notice A batch with room for all of these, and no seed or operator yet.
+    function create(uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
+        internal
+        pure
+        returns (Batch memory batch)
+    {
+        unchecked {
+            // Beside its replicas a job has a head and its fee, or its id.
+            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
+            batch.keys = newWords(2 * (replicas + operators));
+            batch.seeds = newWords(2 * seeds);
+            // Keys and seeds follow the claims in the end.
+            batch.claims = newWords(receipts + 3 * replicas + 2 * operators + 2 * seeds);
+            batch.newestKeys = newWords(operators);
+        }
     }
 
-    /// @notice Room for one receipt.
-    function createOpened() internal pure returns (Opened memory opened) {
-        opened.votes = new Vote[](Parameters.MAX_REPLICAS);
+    /// @notice Whether somebody signs once for the whole batch, for its bad receipts too.
+    function signsOnce(Batch memory batch) internal pure returns (bool) {
+        unchecked {
+            return batch.payers.length + batch.revealers.length != 0;
+        }
     }
 
     /// @notice The place of an operator, which is a new one if it has none.
@@ -75,50 +69,47 @@ library Batches {
         for (place = 0; place < count; ++place) {
             if (batch.operators.get(place) == uint160(operator)) return place;
         }
-        enter(batch, operator);
-    }
-
-    /// @notice Gives an operator the next place.
-    function enter(Batch memory batch, address operator) internal pure {
         batch.operators.push(uint160(operator));
         batch.newestKeys.push(0);
     }
 
     /// @notice The place of a seed. Receipts that follow each other share it.
-    function seedOf(Batch memory batch, bytes32 hardwareClass, uint256 seedBlock)
+    function seedOf(Batch memory batch, uint256 hardwareClass, uint256 seedBlock)
         internal
         pure
         returns (uint256 place)
     {
-        Words memory seeds = batch.seeds;
+        Words seeds = batch.seeds;
         uint256 words = seeds.count();
-        if (words != 0 && seeds.get(words - 2) == uint256(hardwareClass) && seeds.get(words - 1) == seedBlock)
-        {
+        if (words != 0 && seeds.get(words - 2) == hardwareClass && seeds.get(words - 1) == seedBlock) {
             return words / 2 - 1;
         }
-        seeds.push(uint256(hardwareClass));
+        seeds.push(hardwareClass);
         seeds.push(seedBlock);
         return words / 2;
     }
 
     /// @notice The place of an operator's key, which is a new one unless it is the last that signed.
-    function keyOf(Batch memory batch, uint256 operatorPlace, address operator, address signer)
+    /// @param signer Not zero.
+    function keyOf(Batch memory batch, uint256 operatorPlace, uint256 operator, address signer)
         internal
         pure
         returns (uint256 place)
     {
-        uint256 next = batch.newestKeys.get(operatorPlace);
-        if (next != 0 && batch.keys.get(2 * next - 1) == uint160(signer)) return next - 1;
-        place = batch.keys.count() / 2;
-        batch.keys.push(uint160(operator));
+        uint256 newest = batch.newestKeys.get(operatorPlace);
+        // Truncation is the extraction.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (address(uint160(newest)) == signer) return newest >> PARTY_BITS;
+        place = batch.keys.count() >> 1;
+        batch.keys.push(operator);
         batch.keys.push(uint160(signer));
-        batch.newestKeys.set(operatorPlace, place + 1);
+        batch.newestKeys.set(operatorPlace, place << PARTY_BITS | uint160(signer));
     }
 
     /// @notice Adds a struct hash to what somebody signs once.
-    function list(Signed memory signed, bytes32 hash) internal pure {
+    function list(Signed memory signed, uint256 hash) internal pure {
         if (signed.hashes.isFull()) revert IMarket.Market_PackedTooManyFor(signed.party);
-        signed.hashes.push(uint256(hash));
+        signed.hashes.push(hash);
     }
 
     /// @notice The job at this place is not good after all; the first reason stays.

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 /// @notice Every number that the market runs on, and why it has the value it has.
 /// @dev Times are in seconds. They hold together: HORIZON <= NOTICE (a budget outlives the orders on it),
 /// HORIZON <= SIGNER_DELAY (one former key at most can have receipts in flight), and
-/// SEED_WINDOW + HORIZON < UNBONDING (stake outlives the jobs it was drawn for). A test pins all three.
+/// SEED_WINDOW + SEED_LIFE < UNBONDING (stake outlives the jobs it was drawn for). A test pins all three.
 library Parameters {
     /// @dev Longest time between an order's acceptance and its expiry. Half a day lets a job of hours run and a
     /// scheduler batch through a congested afternoon; longer would tie up budgets and stakes for nothing.
@@ -22,7 +22,7 @@ library Parameters {
     uint256 internal constant SEED_WINDOW = 3 days;
 
     /// @dev Stake stays slashable this long after its last seat was given up. It must outlast a job that was drawn
-    /// just before: at most SEED_WINDOW until its seed is kept and HORIZON from then on.
+    /// just before: at most SEED_WINDOW until its seed is kept and SEED_LIFE from then on.
     uint256 internal constant UNBONDING = 7 days;
 
     /// @dev A new signing key waits this long, so that schedulers see it coming.
@@ -51,4 +51,12 @@ library Parameters {
 
     /// @dev The one whole that EFFORT_BPS is a share of.
     uint256 internal constant BPS = 10_000;
+
+    /// @dev What everybody has on the on-chain road to get a transaction mined, through a fee spike or a daemon's
+    /// restart: operators lose their bond if they miss it. Longer would keep bonds and budgets waiting on the silent.
+    uint256 internal constant ROAD_WINDOW = 2 hours;
+
+    /// @dev A kept seed can be drawn from this long: an order expires within HORIZON, a road opened just before lets
+    /// operators commit for ROAD_WINDOW more, and a receipt may still override it while they reveal.
+    uint256 internal constant SEED_LIFE = HORIZON + 2 * ROAD_WINDOW;
 }

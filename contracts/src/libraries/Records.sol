@@ -1,100 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Share} from "../types/Share.sol";
+import {Raw} from "./Raw.sol";
 
 /// @notice What one settled job does to the books, as words that follow each other.
-/// @dev | word | holds |
+/// @dev | from | holds |
 ///      |---|---|
-///      | 0 | the job |
-///      | 1 | the requester |
-///      | 2 | the order's nonce |
-///      | 3 | the winners' vote: 28 bytes of tag, 4 bytes of seconds; zero without a quorum |
-///      | 4 | where the shares start in the data of the job's event: 0x40, or 0x20 without a quorum |
-///      | 5 | how many shares follow |
-///      | 6 | a share for each replica, by ticket, and then the scheduler's fee |
-/// Market writes each word once: the Vault reads a record, and its words from 3 or 4 on are the data of the job's
-/// event. The functions read a record that starts at a place in the call data; `end` is where the next one starts.
+///      | 0x00 | the job |
+///      | 0x20 | the requester |
+///      | 0x40 | the order's nonce |
+///      | 0x60 | the winners' vote: 28 bytes of tag, 4 bytes of seconds; zero without a quorum |
+///      | 0x80 | where the shares start in the data of the job's event: 0x40, or 0x20 without a quorum |
+///      | 0xa0 | how many shares follow |
+///      | 0xc0 | a share for each replica, by ticket, and then the scheduler's fee |
+/// Market writes each word once: the Vault reads a record, and its words from 0x60 or 0x80 on are the data of the job's
+/// event. A share is of `Share`; this library works on its word because a batch has hundreds.
 library Records {
-    uint256 internal constant WORD = 0x20;
+    uint256 internal constant JOB = 0x00;
+    uint256 internal constant REQUESTER = 0x20;
+    uint256 internal constant NONCE = 0x40;
+    uint256 internal constant VOTE = 0x60;
+    uint256 internal constant OFFSET = 0x80;
+    uint256 internal constant COUNT = 0xa0;
+    uint256 internal constant SHARES = 0xc0;
+    /// @dev Words before the shares.
     uint256 internal constant HEAD_WORDS = 6;
-    /// @dev The word of the head that says how many shares follow.
-    uint256 internal constant COUNT_AT = 5;
 
-    function endOf(uint256 record) internal pure returns (uint256 end) {
-        assembly ("memory-safe") {
-            end := add(add(record, 0xc0), shl(5, calldataload(add(record, 0xa0))))
-        }
+    uint256 internal constant OFFSET_AFTER_VOTE = 0x40;
+    uint256 internal constant OFFSET_WITHOUT_VOTE = 0x20;
+
+    // The values of ShareKind.
+    uint256 internal constant WON = 0;
+    uint256 internal constant EFFORT = 1;
+    uint256 internal constant SLASHED = 2;
+    uint256 internal constant FEE = 3;
+
+    uint256 internal constant PLACE_SHIFT = 232;
+    uint256 private constant PARTY_MASK = type(uint160).max;
+    uint256 private constant AMOUNT_SHIFT = 160;
+    uint256 private constant AMOUNT_MASK = type(uint64).max;
+    uint256 private constant KIND_SHIFT = 224;
+    uint256 private constant KIND_MASK = type(uint8).max;
+
+    /// @notice A share, whose place is yet to be added.
+    /// @param amount Of 64 bits.
+    function toWord(uint256 party, uint256 amount, uint256 kind) internal pure returns (uint256) {
+        return party | amount << AMOUNT_SHIFT | kind << KIND_SHIFT;
     }
 
-    function requesterOf(uint256 record) internal pure returns (address requester) {
-        assembly ("memory-safe") {
-            requester := calldataload(add(record, 0x20))
-        }
+    function partyOf(uint256 share) internal pure returns (uint256) {
+        return share & PARTY_MASK;
     }
 
-    function nonceOf(uint256 record) internal pure returns (uint256 nonce) {
-        assembly ("memory-safe") {
-            nonce := calldataload(add(record, 0x40))
-        }
+    function amountOf(uint256 share) internal pure returns (uint256) {
+        return share >> AMOUNT_SHIFT & AMOUNT_MASK;
     }
 
-    function sharesOf(uint256 record) internal pure returns (uint256 first) {
-        return record + HEAD_WORDS * WORD;
+    function kindOf(uint256 share) internal pure returns (uint256) {
+        return share >> KIND_SHIFT & KIND_MASK;
     }
 
-    function shareAt(uint256 position) internal pure returns (Share share) {
-        assembly ("memory-safe") {
-            share := calldataload(position)
-        }
+    function placeOf(uint256 share) internal pure returns (uint256) {
+        return share >> PLACE_SHIFT;
     }
 
-    /// @dev The last share's.
-    function schedulerOf(uint256 end) internal pure returns (address) {
-        return shareAt(end - WORD).operatorOf();
+    function withAmount(uint256 share, uint256 amount) internal pure returns (uint256) {
+        return share & ~(AMOUNT_MASK << AMOUNT_SHIFT) | amount << AMOUNT_SHIFT;
     }
 
-    function feeOf(uint256 end) internal pure returns (uint256) {
-        return shareAt(end - WORD).amountOf();
-    }
-
-    /// @notice All that leaves the requester's budget: every share that is not slashed.
-    function costOf(uint256 record, uint256 end) internal pure returns (uint256 cost) {
-        assembly ("memory-safe") {
-            for { let n := add(record, 0xc0) } lt(n, end) { n := add(n, 0x20) } {
-                let share := calldataload(n)
-                let slashed := eq(and(shr(224, share), 0xff), 2) // ShareKind.Slashed
-                cost := add(cost, mul(and(shr(160, share), 0xffffffffffffffff), iszero(slashed)))
-            }
-        }
-    }
-
-    /// @notice Adds the replicas' payments to their operators' lines; says whether there are slashes too, which depend
-    /// on the stakes.
-    /// @param lines In pairs, by the operators' places: the operator, and its Sums.
-    function addUp(uint256 record, uint256 end, uint256[] memory lines)
-        internal
-        pure
-        returns (bool slashing)
-    {
-        assembly ("memory-safe") {
-            let last := sub(end, 0x20) // the fee
-            for { let n := add(record, 0xc0) } lt(n, last) { n := add(n, 0x20) } {
-                let share := calldataload(n)
-                let kind := and(shr(224, share), 0xff)
-                if eq(kind, 2) {
-                    slashing := 1
-                    continue
-                }
-                let place := shl(1, shr(232, share))
-                if iszero(lt(place, mload(lines))) { invalid() } // Market counts its operators
-                let line := add(add(lines, 0x20), shl(5, place))
-                mstore(line, and(share, 0xffffffffffffffffffffffffffffffffffffffff))
-                // The amount, and one: ShareKind.Won counts from bit 128 on, Effort from 160 on.
-                let one := shl(add(128, shl(5, kind)), 1)
-                line := add(line, 0x20)
-                mstore(line, add(mload(line), or(and(shr(160, share), 0xffffffffffffffff), one)))
-            }
+    /// @notice Where the next record starts.
+    /// @param count The word at COUNT.
+    function endOf(uint256 record, uint256 count) internal pure returns (uint256) {
+        unchecked {
+            return record + SHARES + count * Raw.WORD;
         }
     }
 }

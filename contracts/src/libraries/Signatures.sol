@@ -19,8 +19,8 @@ library Signatures {
     }
 
     /// @notice The address whose key signed; zero where there is none.
-    function recover(bytes32 digest, bytes32 r, bytes32 vs) internal view returns (address signer) {
-        uint256 s = uint256(vs) << 1 >> 1;
+    function recover(uint256 digest, uint256 r, uint256 vs) internal view returns (address signer) {
+        uint256 s = vs << 1 >> 1;
         if (s > S_MAX) return address(0);
         // The precompile 1 of every EVM: it returns nothing where there is no signer. ECDSA.tryRecover does the
         // same for 300 gas more.

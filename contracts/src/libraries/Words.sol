@@ -2,102 +2,122 @@
 pragma solidity 0.8.37;
 
 /// @notice A list of words that is filled once, from its start.
-/// @dev Pushing here costs a third of what writing to an array by a counted index costs, and a batch of receipts
-/// pushes thousands of words. Before the length there is room for a selector and two arguments, so that a list is
-/// handed to another contract where it lies.
-struct Words {
-    /// The words with room for all of them; the length is right once the list is taken.
-    uint256[] items;
-    /// Where in memory the next word goes.
-    uint256 end;
-    /// Where no word goes any more.
-    uint256 limit;
-}
+/// @dev Pushing here costs a third of what writing to an array by a counted index costs. It is the position in memory
+/// of: where the next word goes (0x00), where no word goes any more (0x20), room for a selector and two arguments
+/// (0x40), the length (0xc0), and the words (0xe0). So a list is handed to another contract where it lies.
+type Words is uint256;
 
-using {push, isFull, count, get, set, append, rewind, take, ask, tell} for Words global;
+using {push, isFull, count, first, next, extend, get, set, append, rewind, take, ask, tell} for Words global;
+
+uint256 constant LENGTH_AT = 0xc0;
+uint256 constant FIRST_AT = 0xe0;
 
 /// @notice An empty list with room for `capacity` words.
 /// @dev The room is not zeroed: it is written before it is read.
-function newWords(uint256 capacity) pure returns (Words memory words) {
+function newWords(uint256 capacity) pure returns (Words words) {
     assembly ("memory-safe") {
-        let items := add(mload(0x40), 0x80)
-        let start := add(items, 0x20)
+        words := mload(0x40)
+        let start := add(words, FIRST_AT)
         let limit := add(start, shl(5, capacity))
+        mstore(words, start)
+        mstore(add(words, 0x20), limit)
         mstore(0x40, limit)
-        mstore(words, items)
-        mstore(add(words, 0x20), start)
-        mstore(add(words, 0x40), limit)
     }
 }
 
 /// @dev More words than there is room for are an error of ours, so it stops everything.
-function push(Words memory words, uint256 word) pure {
+function push(Words words, uint256 word) pure {
     assembly ("memory-safe") {
-        let end := mload(add(words, 0x20))
-        if iszero(lt(end, mload(add(words, 0x40)))) { invalid() }
+        let end := mload(words)
+        if iszero(lt(end, mload(add(words, 0x20)))) { invalid() }
         mstore(end, word)
-        mstore(add(words, 0x20), add(end, 0x20))
+        mstore(words, add(end, 0x20))
     }
 }
 
-function isFull(Words memory words) pure returns (bool) {
-    return words.end == words.limit;
-}
-
-function count(Words memory words) pure returns (uint256 length) {
+function isFull(Words words) pure returns (bool full) {
     assembly ("memory-safe") {
-        length := shr(5, sub(sub(mload(add(words, 0x20)), mload(words)), 0x20))
+        full := eq(mload(words), mload(add(words, 0x20)))
     }
 }
 
-function get(Words memory words, uint256 i) pure returns (uint256 word) {
+function count(Words words) pure returns (uint256 length) {
     assembly ("memory-safe") {
-        let place := add(add(mload(words), 0x20), shl(5, i))
-        if iszero(lt(place, mload(add(words, 0x20)))) { invalid() }
-        word := mload(place)
+        length := shr(5, sub(mload(words), add(words, FIRST_AT)))
     }
 }
 
-function set(Words memory words, uint256 i, uint256 word) pure {
+/// @notice Where in memory the first word is.
+function first(Words words) pure returns (uint256 cursor) {
     assembly ("memory-safe") {
-        let place := add(add(mload(words), 0x20), shl(5, i))
-        if iszero(lt(place, mload(add(words, 0x20)))) { invalid() }
-        mstore(place, word)
+        cursor := add(words, FIRST_AT)
+    }
+}
+
+/// @notice Where in memory the next word goes, for who writes several and then says so by `extend`.
+function next(Words words) pure returns (uint256 cursor) {
+    assembly ("memory-safe") {
+        cursor := mload(words)
+    }
+}
+
+/// @notice All words before `end` have been written.
+function extend(Words words, uint256 end) pure {
+    assembly ("memory-safe") {
+        if gt(end, mload(add(words, 0x20))) { invalid() }
+        mstore(words, end)
+    }
+}
+
+function get(Words words, uint256 i) pure returns (uint256 word) {
+    assembly ("memory-safe") {
+        let cursor := add(add(words, FIRST_AT), shl(5, i))
+        if iszero(lt(cursor, mload(words))) { invalid() }
+        word := mload(cursor)
+    }
+}
+
+function set(Words words, uint256 i, uint256 word) pure {
+    assembly ("memory-safe") {
+        let cursor := add(add(words, FIRST_AT), shl(5, i))
+        if iszero(lt(cursor, mload(words))) { invalid() }
+        mstore(cursor, word)
     }
 }
 
 /// @notice Adds another list's words.
-function append(Words memory words, Words memory others) pure {
-    uint256 size = others.count() * 32;
+function append(Words words, Words others) pure {
     assembly ("memory-safe") {
-        let end := mload(add(words, 0x20))
+        let end := mload(words)
+        let start := add(others, FIRST_AT)
+        let size := sub(mload(others), start)
         let newEnd := add(end, size)
-        if gt(newEnd, mload(add(words, 0x40))) { invalid() }
-        mcopy(end, add(mload(others), 0x20), size)
-        mstore(add(words, 0x20), newEnd)
+        if gt(newEnd, mload(add(words, 0x20))) { invalid() }
+        mcopy(end, start, size)
+        mstore(words, newEnd)
     }
 }
 
 /// @notice Drops all words from the `length`th on.
-function rewind(Words memory words, uint256 length) pure {
+function rewind(Words words, uint256 length) pure {
     assembly ("memory-safe") {
-        let end := add(add(mload(words), 0x20), shl(5, length))
-        if gt(end, mload(add(words, 0x20))) { invalid() }
-        mstore(add(words, 0x20), end)
+        let end := add(add(words, FIRST_AT), shl(5, length))
+        if gt(end, mload(words)) { invalid() }
+        mstore(words, end)
     }
 }
 
 /// @notice The words as an array; nothing may be pushed afterwards.
-function take(Words memory words) pure returns (uint256[] memory items) {
-    items = words.items;
+function take(Words words) pure returns (uint256[] memory items) {
     uint256 length = words.count();
     assembly ("memory-safe") {
+        items := add(words, LENGTH_AT)
         mstore(items, length)
     }
 }
 
 /// @notice Calls a view function `(uint256 a, uint256 b, uint256[] words)` of a contract of ours.
-function ask(Words memory words, address to, bytes4 selector, uint256 a, uint256 b)
+function ask(Words words, address to, bytes4 selector, uint256 a, uint256 b)
     view
     returns (bytes memory answer)
 {
@@ -110,9 +130,7 @@ function ask(Words memory words, address to, bytes4 selector, uint256 a, uint256
 }
 
 /// @notice Calls a function `(uint256 a, uint256 b, uint256[] words)` of a contract of ours.
-function tell(Words memory words, address to, bytes4 selector, uint256 a, uint256 b)
-    returns (bytes memory answer)
-{
+function tell(Words words, address to, bytes4 selector, uint256 a, uint256 b) returns (bytes memory answer) {
     (uint256 input, uint256 size) = _frame(words, selector, a, b);
     bool done;
     assembly ("memory-safe") {
@@ -122,20 +140,18 @@ function tell(Words memory words, address to, bytes4 selector, uint256 a, uint25
 }
 
 /// @dev Writes what a call has before its words into the room before them.
-function _frame(Words memory words, bytes4 selector, uint256 a, uint256 b)
+function _frame(Words words, bytes4 selector, uint256 a, uint256 b)
     pure
     returns (uint256 input, uint256 size)
 {
     uint256 length = words.count();
     assembly ("memory-safe") {
-        let items := mload(words)
-        mstore(items, length)
-        mstore(sub(items, 0x20), 0x60)
-        mstore(sub(items, 0x40), b)
-        mstore(sub(items, 0x60), a)
-        input := sub(items, 0x64)
-        // What is in the 28 bytes before the selector is nobody's: the room has 4 words.
-        mstore(sub(items, 0x80), shr(224, selector))
+        mstore(add(words, LENGTH_AT), length)
+        mstore(add(words, 0xa0), 0x60)
+        mstore(add(words, 0x80), b)
+        mstore(add(words, 0x60), a)
+        mstore(add(words, 0x40), shr(224, selector)) // in the last 4 bytes of its word
+        input := add(words, 0x5c)
         size := add(0x84, shl(5, length))
     }
 }

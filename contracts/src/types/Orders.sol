@@ -34,6 +34,10 @@ struct Order {
     uint64 seedBlock;
     /// Unix seconds after which the order can no longer be settled.
     uint64 expiry;
+    /// The chance that a later block draws the settled job for an audit by fresh replicas, in 1/10,000.
+    uint16 auditBps;
+    /// Whether the requester also pays for a panel of fresh replicas where no quorum forms.
+    bool escalate;
     /// Unordered; spent once per requester.
     uint256 nonce;
 }

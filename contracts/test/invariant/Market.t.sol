@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Budget} from "../../src/types/Accounts.sol";
+import {Account, Budget} from "../../src/types/Accounts.sol";
 import {Order, Receipt} from "../../src/types/Orders.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {vm} from "../utils/Vm.sol";
@@ -76,7 +76,9 @@ contract MarketHandler is MarketFixture {
     function exit(uint256 who) external {
         address operator = _operator(who % OPERATORS);
         (uint256 seats, uint256 readyAt) = providers.standing(operator);
-        if (_account(operator).bond <= seats * SEAT || vm.getBlockTimestamp() < readyAt) return;
+        Account memory books = _account(operator);
+        if (books.bond <= seats * SEAT || books.bond == books.locked) return;
+        if (vm.getBlockTimestamp() < readyAt) return;
         vm.prank(operator);
         providers.exit();
     }

@@ -499,7 +499,7 @@ contract MarketTest is MarketFixture {
 
     function testFuzz_tampered(uint256 member, uint256 change) public {
         Receipt memory receipt = _honest(0, 1);
-        _tamper(receipt, member % 23, change == 0 ? 1 : change);
+        _tamper(receipt, member % 25, change == 0 ? 1 : change);
         bytes32 books = _books();
         vm.recordLogs();
         _settle(receipt);
@@ -511,7 +511,7 @@ contract MarketTest is MarketFixture {
 
     /// @dev Each member once, whatever the fuzzer chose.
     function test_tampered_each() public {
-        for (uint256 member = 0; member < 23; ++member) {
+        for (uint256 member = 0; member < 25; ++member) {
             testFuzz_tampered(member, 1);
         }
     }
@@ -533,7 +533,7 @@ contract MarketTest is MarketFixture {
         providers.keepSeed(CLASS, seedBlock);
         vm.roll(seedBlock + 257);
         _assertSettles(_honest(0, 1));
-        vm.warp(vm.getBlockTimestamp() + 12 hours);
+        vm.warp(vm.getBlockTimestamp() + 16 hours);
         Receipt memory receipt = _honest(0, 2);
         _assertSettles(_honest(0, 3));
         vm.warp(vm.getBlockTimestamp() + 1);
@@ -677,7 +677,9 @@ contract MarketTest is MarketFixture {
             revealWindow: 13,
             seedBlock: 14,
             expiry: 15,
-            nonce: type(uint256).max / 255 * 16
+            auditBps: 16,
+            escalate: true,
+            nonce: type(uint256).max / 255 * 17
         });
         bytes32[6] memory word;
         for (uint256 i = 1; i < 6; ++i) {
@@ -685,7 +687,7 @@ contract MarketTest is MarketFixture {
         }
         assertEq(
             market.jobId(order),
-            _typed(0x3ab50a5f043f1f973114468a824d21ecf23db54ddd12bd1a181042aaae7c0245),
+            _typed(0x316513bf293ee32d10f5fab72e15d343fbf01e576ba9a393ccf437d7c1800394),
             "Order"
         );
         assertEq(
@@ -694,8 +696,8 @@ contract MarketTest is MarketFixture {
             "Reveal"
         );
         assertEq(
-            market.commitDigest(word[1], 2, word[3]),
-            _typed(0x40f1eb8a370ed9bcba9482fbe2ab157983c47f29dfe6d5e0c9403830b564e33e),
+            market.commitDigest(word[1], 2, 3, word[4]),
+            _typed(0x1ec895863ee5eda409fc29415eb9005849c8f137f852fe0592db61d1389ddd46),
             "Commit"
         );
         assertEq(
@@ -801,14 +803,16 @@ contract MarketTest is MarketFixture {
         if (member == 12) order.revealWindow ^= narrow;
         if (member == 13) order.seedBlock ^= wide;
         if (member == 14) order.expiry ^= wide;
-        if (member == 15) order.nonce ^= change;
-        if (member == 16) replica.operator = address(uint160(replica.operator) ^ uint160(wide));
-        if (member == 17) replica.rate ^= wide;
-        if (member == 18) replica.ticket ^= tiny;
-        if (member == 19) replica.secs ^= narrow;
-        if (member == 20) replica.tag ^= bytes32(change);
-        if (member == 21) replica.salt ^= bytes32(change);
-        if (member == 22) replica.sig = _sign(signerKeyOf[replica.operator], bytes32(change));
+        if (member == 15) order.auditBps ^= uint16(bound(change, 1, type(uint16).max));
+        if (member == 16) order.escalate = !order.escalate;
+        if (member == 17) order.nonce ^= change;
+        if (member == 18) replica.operator = address(uint160(replica.operator) ^ uint160(wide));
+        if (member == 19) replica.rate ^= wide;
+        if (member == 20) replica.ticket ^= tiny;
+        if (member == 21) replica.secs ^= narrow;
+        if (member == 22) replica.tag ^= bytes32(change);
+        if (member == 23) replica.salt ^= bytes32(change);
+        if (member == 24) replica.sig = _sign(signerKeyOf[replica.operator], bytes32(change));
     }
 
     function _notSitting(Receipt memory receipt) private pure returns (address operator) {

@@ -349,7 +349,7 @@ contract ProvidersTest is MarketFixture {
         vm.prank(_operator(0));
         providers.unstake(CLASS, SEATS_EACH);
         _assertDraws(before);
-        vm.warp(vm.getBlockTimestamp() + 12 hours);
+        vm.warp(vm.getBlockTimestamp() + 16 hours);
         _assertDraws(before);
         vm.warp(vm.getBlockTimestamp() + 1);
         _expectUnknown(seedBlock);
@@ -357,7 +357,7 @@ contract ProvidersTest is MarketFixture {
 
     function test_keepSeed_again() public {
         providers.keepSeed(CLASS, seedBlock);
-        vm.warp(vm.getBlockTimestamp() + 12 hours);
+        vm.warp(vm.getBlockTimestamp() + 16 hours);
         vm.recordLogs();
         providers.keepSeed(CLASS, seedBlock);
         assertEq(vm.getRecordedLogs().length, 0, "no second log");

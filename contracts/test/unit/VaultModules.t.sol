@@ -161,7 +161,7 @@ contract VaultModulesTest is Assertions {
     function test_lock_survivesReceipts() public {
         _lock(OPERATOR, 450e6);
         uint256[] memory record = new uint256[](Records.HEAD_WORDS + 2);
-        (record[1], record[2], record[Records.COUNT_AT]) = (uint160(REQUESTER), 1, 2);
+        (record[1], record[2], record[5]) = (uint160(REQUESTER), 1, 2);
         record[6] = Share.unwrap(toShare(OPERATOR, 100e6, ShareKind.Slashed));
         record[7] = Share.unwrap(toShare(SCHEDULER, 0, ShareKind.Fee));
         vm.prank(MARKET);

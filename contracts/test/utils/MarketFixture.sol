@@ -3,8 +3,10 @@ pragma solidity 0.8.37;
 
 import {Deploy} from "../../script/Deploy.s.sol";
 import {TestUsd} from "../../script/TestUsd.sol";
+import {Leases} from "../../src/Leases.sol";
 import {Market} from "../../src/Market.sol";
 import {Providers} from "../../src/Providers.sol";
+import {Road} from "../../src/Road.sol";
 import {Vault} from "../../src/Vault.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {Account} from "../../src/types/Accounts.sol";
@@ -33,6 +35,8 @@ abstract contract MarketFixture is Assertions {
     Vault internal vault;
     Providers internal providers;
     Market internal market;
+    Road internal road;
+    Leases internal leases;
     address internal scheduler;
     address[] internal parties;
     uint64 internal seedBlock;
@@ -44,6 +48,7 @@ abstract contract MarketFixture is Assertions {
         Deploy script = new Deploy();
         Deploy.Deployment memory deployment = script.deploy(address(script), usd, TREASURY);
         (vault, providers, market) = (deployment.vault, deployment.providers, deployment.market);
+        (road, leases) = (deployment.road, deployment.leases);
 
         scheduler = _party(SCHEDULER_KEY);
         parties.push(TREASURY);
@@ -123,6 +128,8 @@ abstract contract MarketFixture is Assertions {
             revealWindow: 600,
             seedBlock: seedBlock,
             expiry: uint64(vm.getBlockTimestamp() + 3600),
+            auditBps: 0,
+            escalate: false,
             nonce: nonce
         });
     }
@@ -263,6 +270,7 @@ abstract contract MarketFixture is Assertions {
             Account memory books = vault.account(parties[i]);
             sum += books.free + books.bond + vault.budget(parties[i], scheduler).amount;
         }
+        sum += vault.escrow(address(road)) + vault.escrow(address(leases));
     }
 
     function _assertSolvent() internal view {

@@ -84,6 +84,8 @@ abstract contract PackedFixture is MarketFixture {
             abi.encodePacked(order.replicas, order.quorum, order.maxTicket),
             order.commitWindow,
             order.revealWindow,
+            order.auditBps,
+            order.escalate,
             uint248(order.nonce >> 8)
         );
     }
@@ -185,7 +187,7 @@ abstract contract PackedFixture is MarketFixture {
     {
         for (uint256 i = 0; i < receipts.length; ++i) {
             if (receipts[i].order.requester != requester) continue;
-            hashes = _push(hashes, TypedData.hashOrderInPlace(receipts[i].order));
+            hashes = _push(hashes, keccak256(abi.encode(TypedData.ORDER_TYPEHASH, receipts[i].order)));
         }
     }
 

@@ -44,6 +44,48 @@ library PayoutModel {
         out.cost += out.fee;
     }
 
+    /// @notice The same for the on-chain road, where some never committed and some never revealed.
+    /// @dev It builds the receipt of those who spoke and asks again, with every silent promise broken.
+    /// @param entered One bit per replica that committed; `revealed` of those that also opened.
+    function onRoad(Receipt memory receipt, uint256 entered, uint256 revealed)
+        internal
+        pure
+        returns (Outcome memory out)
+    {
+        uint256 k = receipt.replicas.length;
+        (out.paid, out.slashed) = (new uint256[](k), new uint256[](k));
+        if (_bits(entered) < receipt.order.quorum) return out;
+        Outcome memory spoken = expected(_only(receipt, revealed), new uint256[](k));
+        (out.agreed, out.fee, out.cost) = (spoken.agreed, spoken.fee, spoken.cost);
+        uint256 next = 0;
+        for (uint256 i = 0; i < k; ++i) {
+            bool speaks = revealed >> i & 1 == 1;
+            if (speaks) out.paid[i] = spoken.paid[next++];
+            bool loses = speaks ? out.agreed && !_won(receipt, revealed, i) : entered >> i & 1 == 1;
+            if (loses) out.slashed[i] = receipt.order.bond;
+        }
+    }
+
+    function _only(Receipt memory receipt, uint256 chosen) private pure returns (Receipt memory part) {
+        part.order = receipt.order;
+        part.replicas = new Replica[](_bits(chosen));
+        uint256 next = 0;
+        for (uint256 i = 0; i < receipt.replicas.length; ++i) {
+            if (chosen >> i & 1 == 1) part.replicas[next++] = receipt.replicas[i];
+        }
+    }
+
+    function _won(Receipt memory receipt, uint256 revealed, uint256 i) private pure returns (bool) {
+        Replica[] memory spoken = _only(receipt, revealed).replicas;
+        return _sayingSame(spoken, bytes28(receipt.replicas[i].tag)) >= receipt.order.quorum;
+    }
+
+    function _bits(uint256 mask) private pure returns (uint256 count) {
+        for (; mask != 0; mask >>= 1) {
+            count += mask & 1;
+        }
+    }
+
     function _sayingSame(Replica[] memory replicas, bytes28 answer) private pure returns (uint256 count) {
         for (uint256 i = 0; i < replicas.length; ++i) {
             if (bytes28(replicas[i].tag) == answer) ++count;

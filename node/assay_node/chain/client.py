@@ -17,7 +17,7 @@ from assay_node.protocol.errors import LocalError
 REQUEST_S_MAX: Final = 10.0
 """One request; the slowest one, estimating a full batch, takes well under a second."""
 
-_CONTRACTS: Final = ("token", "vault", "providers", "market")
+_CONTRACTS: Final = ("token", "vault", "providers", "market", "road", "leases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

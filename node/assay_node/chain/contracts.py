@@ -1,4 +1,4 @@
-"""The four contracts of one deployment, ready to be read and called."""
+"""The contracts of one deployment, ready to be read and called."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,10 +66,11 @@ class Contracts:
         self.vault = BoundContract(rpc, deployment.vault, packaged("Vault"))
         self.providers = BoundContract(rpc, deployment.providers, packaged("Providers"))
         self.market = BoundContract(rpc, deployment.market, packaged("Market"))
+        self.road = BoundContract(rpc, deployment.road, packaged("Road"))
         # A call of one contract may fail with another's error.
         self.errors: dict[bytes, AbiEntry] = {
             selector: error
-            for contract in (self.token, self.vault, self.providers, self.market)
+            for contract in (self.token, self.vault, self.providers, self.market, self.road)
             for selector, error in contract.interface.errors.items()
         }
 

@@ -9,8 +9,8 @@ from typing import Any
 from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.ids import Address, address
 
-_FILE_BYTES_MAX = 16 << 10  # a deployment has seven fields; anything larger is another file
-_ADDRESSES = ("token", "vault", "providers", "market", "treasury")
+_FILE_BYTES_MAX = 16 << 10  # a deployment has eight fields; anything larger is another file
+_ADDRESSES = ("token", "vault", "providers", "market", "road", "leases", "treasury")
 _CHAIN_ID, _DEPLOY_BLOCK = "chainId", "deployBlock"  # as the deploy script spells them
 
 
@@ -23,6 +23,8 @@ class Deployment:
     vault: Address
     providers: Address
     market: Address
+    road: Address
+    leases: Address
     treasury: Address
     deploy_block: int
 

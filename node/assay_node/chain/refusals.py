@@ -31,14 +31,50 @@ SKIP_REASONS: Final[Mapping[str, str]] = {
 _SENTENCES: Final[Mapping[str, str]] = {
     **SKIP_REASONS,
     "Market_WiredToOther": "the Vault belongs to another Market, {market}",
+    "Road_CommitSignatureInvalid": "the commit of {operator} has a malformed signature",
+    "Road_ContextWrong": "job {job} stands otherwise on the road by now; read its events again",
+    "Road_CostTooHigh": "the order may cost {cost}, more than the books can hold",
+    "Road_ExpiryTooFar": "the order expires too long after now ({expiry}); open it closer to that",
+    "Road_NoCommit": "a job is taken to the road with at least one commit",
+    "Road_NoPlaceLeft": "the places are taken by lower tickets than that of {operator}",
+    "Road_NoQuorumInReceipt": "a receipt without a quorum does not end an open job",
+    "Road_NotCommitting": "the commit set of job {job} is fixed",
+    "Road_NotOpen": "job {job} is not open on the road: it was never taken there, or it is over",
+    "Road_NotRevealing": "job {job} still takes commits; nothing can be revealed yet",
+    "Road_OpeningMissing": "an answer of job {job} that was revealed is left out",
+    "Road_OpeningWrong": "opening {index} does not open its commitment, or stands out of order",
+    "Road_OperatorNotDrawn": "an operator does not hold the seat that its ticket draws",
+    "Road_OperatorTwice": "{operator} has committed to this job already",
+    "Road_OrderExpired": "the order expired ({expiry}) before it was taken to the road",
+    "Road_QuorumInvalid": "the order's quorum is not more than half of its replicas",
+    "Road_RateTooHigh": "{operator} asks for more than the order's highest rate",
+    "Road_ReceiptRefused": "the Market refuses the receipt (reason 0x{reason})",
+    "Road_ReplicaCountInvalid": "the order has no replicas, or more than a job may have",
+    "Road_RequesterSignatureInvalid": "the requester did not sign this order",
+    "Road_SeedTooOld": "the order's seed was kept too long ago to draw with",
+    "Road_SeedUnknown": "the order's seed block is not mined yet or its hash was not kept",
+    "Road_SetIncomplete": "the scheduler's commit set comes with the commits of all replicas",
+    "Road_SetSignatureInvalid": "the scheduler did not sign this commit set",
+    "Road_SignerNotRegistered": "a commit is not signed by its operator's registered key",
+    "Road_TicketTooHigh": "the ticket of {operator} is beyond the order's highest ticket",
+    "Road_TooEarly": "others have until {deadline} to act",
+    "Road_TooLate": "the time to do that was over at {deadline}",
+    "Road_WiredToOther": "the Vault, the Providers and the Market belong to another Road",
     "Vault_BudgetNotOpen": "the budget for scheduler {scheduler} is already being closed",
     "Vault_BudgetStillOpen": "the budget for scheduler {scheduler} still pays: close it first and "
     "take it back after its notice (closing time {closesAt})",
+    "Vault_BudgetTooSmall": "the budget for scheduler {scheduler} holds {amount}; the order may "
+    "cost {needed}",
     "Vault_Full": "the Vault cannot hold more than 2^64 micro-USD in all",
     "Vault_InsufficientFree": "account {account} has {free} free and {amount} is needed; deposit "
     "more first",
+    "Vault_NonceSpent": "the order was settled or taken to the road before, or its nonce was used "
+    "by another order",
     "Vault_NotMarket": "only the Market contract may do that",
+    "Vault_NotModule": "only a module of the Vault may do that",
     "Vault_NotProviders": "only the Providers contract may do that",
+    "Vault_StakeLocked": "{available} of the stake of {operator} is not promised to other jobs, "
+    "and {needed} is needed",
     "Vault_TooFewDecimals": "the token has {decimals} decimals; the market needs 6 or more",
     "Providers_ClassFull": "hardware class {hardwareClass} has no room for more seats",
     "Providers_NoSeats": "the number of seats is at least 1",
@@ -53,6 +89,20 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Providers_StillUnbonding": "the stake of {operator} can leave from {readyAt} on",
     "Providers_TooFewSeats": "{operator} holds {held} seats of that class, fewer than {asked}",
     "Providers_WiredToOther": "the Vault belongs to another Providers contract, {providers}",
+    "Leases_AlreadyStopped": "the lease is stopped already; it ends at {stopsAt}",
+    "Leases_EscrowTooSmall": "the escrow of {escrow} is less than the notice costs, {needed}",
+    "Leases_FeeToNobody": "the terms name a fee but no scheduler to earn it",
+    "Leases_NoSeat": "{operator} holds no seat in hardware class {hardwareClass}",
+    "Leases_NotModule": "the Vault {vault} was deployed without this contract as its module",
+    "Leases_NotOpen": "the lease never started, or has ended",
+    "Leases_NotParty": "{caller} is neither the lease's requester nor its operator",
+    "Leases_NoticeTooLong": "a notice of {notice} s is longer than the longest, {longest} s",
+    "Leases_OperatorSignatureInvalid": "the operator did not sign these terms",
+    "Leases_Over": "the lease was over at {endedAt}; settle it to have everybody paid",
+    "Leases_RateZero": "the rate is at least 1 micro-USD per second",
+    "Leases_RequesterSignatureInvalid": "the requester did not sign these terms with its own key",
+    "Leases_StartTooLate": "the terms had to be started by {startBy}",
+    "Leases_TermsUsed": "a lease on these terms was started or cancelled before; take a new nonce",
     "ERC20InsufficientAllowance": "the token allowance of the Vault is too small",
     "ERC20InsufficientBalance": "wallet {sender} holds fewer tokens than that",
     "ERC20InvalidApprover": "the token refuses this owner",
@@ -74,8 +124,19 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "Error": "{text}",
     "Panic": "the contract stopped at an internal check (code {code})",
 }
-_MONEY: Final = frozenset({"free", "amount", "stake"})
-_UNIX_TIMES: Final = frozenset({"closesAt", "readyAt", "settledAt"})
+_MONEY: Final = frozenset({"amount", "available", "cost", "escrow", "free", "needed", "stake"})
+_UNIX_TIMES: Final = frozenset(
+    {
+        "closesAt",
+        "deadline",
+        "endedAt",
+        "expiry",
+        "readyAt",
+        "settledAt",
+        "startBy",
+        "stopsAt",
+    }
+)
 _YEAR_9999: Final = 253_370_764_800  # later times cannot be written as a date
 
 

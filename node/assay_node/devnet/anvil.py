@@ -195,8 +195,8 @@ def find_anvil(chosen: Path | None = None) -> Path:
     if on_path is not None:
         return Path(on_path)
     raise LocalError(
-        f"no anvil binary: run `npm ci` in {contracts_folder()}, or install Foundry "
-        "(https://getfoundry.sh), or name one with ASSAY_ANVIL"
+        f"no anvil binary: run `make setup` beside {contracts_folder()}, or install Foundry "
+        "(https://getfoundry.sh)"
     )
 
 

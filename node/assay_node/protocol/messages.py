@@ -165,7 +165,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A provider's commitment. `at_limit` says openly that the run ended at a resource limit.
+    """A provider's commitment at its rate, with which anybody can take the job to the chain.
+
+    `at_limit` says openly that the run ended at a resource limit.
 
     Which limit was hit can depend on the machine, so a replica that says so is not held against
     one that finished: it is replaced unless every replica ended so.
@@ -173,6 +175,7 @@ class Commit:
 
     job: Digest
     round_number: int
+    rate_microusd: int
     commitment: Digest
     at_limit: bool
     signature: bytes
@@ -188,20 +191,27 @@ class HandBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitEntry:
-    """One replica's place in the commit set."""
+    """One replica's place in the commit set; `signature` is its provider's, over its `Commit`."""
 
     operator: Address
     ticket: int
+    rate_microusd: int
     commitment: Digest
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitSet:
-    """All k commitments of a round, by rising ticket. A provider reveals to one set per round."""
+    """All k commitments of a round, by rising ticket. A provider reveals to one set per round.
+
+    With the signatures of the providers and of the scheduler, whoever holds it can take the job to
+    the on-chain road alone.
+    """
 
     job: Digest
     round_number: int
     entries: tuple[CommitEntry, ...]
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

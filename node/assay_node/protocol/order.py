@@ -11,6 +11,9 @@ from assay_node.protocol.units import UINT64_MAX, check_uint
 REPLICAS_MAX: Final = 8
 """The contract tallies in one byte of bits, and one receipt must stay far below the gas limit."""
 
+BPS: Final = 10_000
+"""One whole, for shares and chances."""
+
 _ABI_TYPES: Final = [member.split(" ")[0] for member in typed_data.ORDER_TYPE[6:-1].split(",")]
 
 
@@ -19,7 +22,9 @@ class Order:
     """What a requester signs. Field order and types are those of `TypedData.sol`'s `Order`.
 
     Money is in micro-USD; rates are per second and replica; windows are seconds; `expiry` is Unix
-    seconds, after which the order can no longer be settled; `nonce` is 32 bytes, big-endian.
+    seconds, after which the order can no longer be settled; `audit_bps` is the chance in 1/10,000
+    that the settled job is audited; `escalate` says whether the requester also pays for a panel
+    where no quorum forms; `nonce` is 32 bytes, big-endian.
     """
 
     requester: Address
@@ -37,6 +42,8 @@ class Order:
     reveal_window_s: int
     seed_block: int
     expiry: int
+    audit_bps: int = 0
+    escalate: bool = False
     nonce: bytes
 
     def __post_init__(self) -> None:
@@ -44,6 +51,7 @@ class Order:
             ("fee_microusd", 64), ("max_rate_microusd", 64), ("max_seconds", 32),
             ("bond_microusd", 64), ("replicas", 8), ("quorum", 8), ("max_ticket", 8),
             ("commit_window_s", 32), ("reveal_window_s", 32), ("seed_block", 64), ("expiry", 64),
+            ("audit_bps", 16),
         ):  # fmt: skip
             check_uint(getattr(self, name), bits, name)
         for name in ("spec", "hardware_class", "nonce"):
@@ -57,6 +65,8 @@ class Order:
             raise MalformedMessage(
                 f"quorum is more than half of the {self.replicas} replicas, not {self.quorum}"
             )
+        if self.audit_bps > BPS:
+            raise MalformedMessage(f"audit_bps is at most {BPS}, not {self.audit_bps}")
         if self.max_seconds == 0:
             raise MalformedMessage("max_seconds is at least 1")
         if self.max_ticket + 1 < self.replicas:
@@ -80,7 +90,7 @@ class Order:
             self.requester, self.spec, self.hardware_class, self.scheduler, self.fee_microusd,
             self.max_rate_microusd, self.max_seconds, self.bond_microusd, self.replicas,
             self.quorum, self.max_ticket, self.commit_window_s, self.reveal_window_s,
-            self.seed_block, self.expiry, self.nonce_number,
+            self.seed_block, self.expiry, self.audit_bps, self.escalate, self.nonce_number,
         )  # fmt: skip
 
 

@@ -78,11 +78,27 @@ def commit_set(commitments: Sequence[Digest]) -> Digest:
 
 
 def commit_digest(
-    domain: typed_data.Domain, job: Digest, round_number: int, commitment: Digest
+    domain: typed_data.Domain,
+    *,
+    job: Digest,
+    round_number: int,
+    rate_microusd: int,
+    commitment: Digest,
 ) -> Digest:
-    """Return the digest a provider signs when it commits."""
+    """Return the digest a provider signs when it commits, for a scheduler and for the chain."""
     return domain.digest(
-        typed_data.COMMIT_TYPE, ["bytes32", "uint32", "bytes32"], [job, round_number, commitment]
+        typed_data.COMMIT_TYPE,
+        ["bytes32", "uint32", "uint64", "bytes32"],
+        [job, round_number, rate_microusd, commitment],
+    )
+
+
+def commit_set_digest(
+    domain: typed_data.Domain, *, job: Digest, round_number: int, commits: Digest
+) -> Digest:
+    """Return the digest a scheduler signs when it fixes a commit set, given the set's hash."""
+    return domain.digest(
+        typed_data.COMMIT_SET_TYPE, ["bytes32", "uint32", "bytes32"], [job, round_number, commits]
     )
 
 

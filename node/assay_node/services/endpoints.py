@@ -117,7 +117,7 @@ class Endpoints:
     async def _terms(self, _peer: PeerId, _request: TermsRequest) -> Terms:
         policy = self._parts.policy
         return Terms(
-            scheduler=self._parts.address,
+            scheduler=self._parts.signer.address,
             chain_id=self._parts.chain.chain_id,
             market=self._parts.chain.market,
             fee_microusd=policy.fee_microusd,
@@ -152,7 +152,7 @@ class Endpoints:
     async def _hello(self, peer: PeerId, hello: Hello) -> Welcome:
         offer = await self._membership.hello(peer, hello)
         return Welcome(
-            scheduler=self._parts.address,
+            scheduler=self._parts.signer.address,
             heartbeat_s=self._parts.policy.heartbeat_s,
             active_jobs=await self._leases.active_jobs_of(offer.operator),
         )

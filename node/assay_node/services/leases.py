@@ -13,6 +13,7 @@ from assay_node.ports import (
     LeaseRecord,
     Network,
     NewEvent,
+    OrderSigner,
     SchedulerStore,
 )
 from assay_node.protocol import codec
@@ -40,11 +41,12 @@ from assay_node.protocol.messages import (
     Release,
     Reveal,
 )
+from assay_node.protocol.receipt import commit_set_digest
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.lifecycle import active_leases
 from assay_node.services.membership import Membership
 from assay_node.services.policy import Policy
-from assay_node.services.verification import check_commit, check_reveal
+from assay_node.services.verification import check_commit, check_reveal, set_hash
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Leases:
     membership: Membership
     clock: Clock
     domain: Domain
+    signer: OrderSigner
     policy: Policy
     redraw: Callable[[JobRecord], Awaitable[bool]]
     """Draws a job anew where its seed block was replaced; True when it did."""
@@ -75,7 +78,7 @@ class Leases:
             signed_order=job.signed_order, ticket=lease.ticket, round_number=lease.round_number
         )
         until = lease.offered_at + self.policy.timing.offer_timeout_s
-        while await self._is_offered(lease):
+        while await self._unmoved(lease):
             try:
                 data = await self.network.request(
                     lease.peer_id,
@@ -91,7 +94,7 @@ class Leases:
                     await asyncio.sleep(OFFER_PAUSE_S)
                     continue
                 reason = f"no answer: {plain(str(error))}"
-                await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+                await self._end_lease(lease, LeaseEvent.LOSE, reason)
             else:
                 await self._answered(job, lease, answer)
             return
@@ -101,15 +104,13 @@ class Leases:
             current = await self.store.job(job.job)
             if current is not None and await self.redraw(current):
                 return  # it was right to refuse: its ticket draws another now
-            await self._end_lease(job.job, lease, LeaseEvent.REFUSE, plain(answer.reason))
+            await self._end_lease(lease, LeaseEvent.REFUSE, plain(answer.reason))
         elif answer.rate_microusd != lease.rate_microusd:
             reason = "accepted at another rate than it offered"
-            await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+            await self._end_lease(lease, LeaseEvent.LOSE, reason)
         else:
             event = _event("accepted", lease.operator, "took the lease")
-            await self._change(
-                job.job, lease.operator, LeaseState.OFFERED, LeaseEvent.ACCEPT, events=(event,)
-            )
+            await self._change(lease, LeaseEvent.ACCEPT, events=(event,))
 
     async def ask_reveal(self, job: JobRecord, lease: LeaseRecord) -> None:
         """Show the commit set to a provider and store its reveal."""
@@ -132,9 +133,7 @@ class Leases:
             return
         text = f"revealed {reveal.output} ({plain(reveal.verdict)}, {reveal.seconds} s)"
         await self._change(
-            job.job,
-            lease.operator,
-            LeaseState.COMMITTED,
+            lease,
             LeaseEvent.REVEAL,
             reveal=reveal,
             events=(_event("revealed", lease.operator, text),),
@@ -157,9 +156,9 @@ class Leases:
 
     # What lifecycle decided
 
-    async def lose(self, job: JobRecord, lease: LeaseRecord, reason: str) -> None:
+    async def lose(self, lease: LeaseRecord, reason: str) -> None:
         """Give a replica up because its provider is silent."""
-        await self._end_lease(job.job, lease, LeaseEvent.LOSE, reason)
+        await self._end_lease(lease, LeaseEvent.LOSE, reason)
 
     async def replace_at_limit(self, job: JobRecord, leases: tuple[LeaseRecord, ...]) -> bool:
         """Replace replicas that ended at a limit while others finished."""
@@ -192,10 +191,23 @@ class Leases:
                 CommitEntry(
                     operator=lease.operator,
                     ticket=lease.ticket,
+                    rate_microusd=lease.commit.rate_microusd,
                     commitment=lease.commit.commitment,
+                    signature=lease.commit.signature,
                 )
             )
-        committed = CommitSet(job=job.job, round_number=job.round_number, entries=tuple(entries))
+        digest = commit_set_digest(
+            self.domain,
+            job=job.job,
+            round_number=job.round_number,
+            commits=set_hash(entries),
+        )
+        committed = CommitSet(
+            job=job.job,
+            round_number=job.round_number,
+            entries=tuple(entries),
+            signature=self.signer.sign_digest(digest),
+        )
         text = f"all {len(entries)} replicas committed; the set is shown for reveals"
         return await self.store.apply(
             JobChange(
@@ -271,9 +283,7 @@ class Leases:
             raise Refused(str(error)) from None
         text = "committed" + (" (ended at a resource limit)" if commit.at_limit else "")
         stored = await self._change(
-            commit.job,
-            operator,
-            lease.state,
+            lease,
             LeaseEvent.COMMIT,
             commit=commit,
             events=(_event("committed", operator, text),),
@@ -287,7 +297,7 @@ class Leases:
         operator = self.membership.operator_of(peer)
         lease = await self._lease(message.job, operator)
         if lease.state in LEASE_RUNS:
-            await self._end_lease(message.job, lease, LeaseEvent.HAND_BACK, plain(message.reason))
+            await self._end_lease(lease, LeaseEvent.HAND_BACK, plain(message.reason))
         return Ack()
 
     async def progress(self, peer: PeerId, message: Progress) -> Ack:
@@ -305,12 +315,9 @@ class Leases:
             if any(lease.operator == operator for lease in active_leases(job))
         )
 
-    async def _is_offered(self, lease: LeaseRecord) -> bool:
+    async def _unmoved(self, lease: LeaseRecord) -> bool:
         job = await self.store.job(lease.job)
-        leases = job.leases if job is not None else ()
-        return any(
-            one.operator == lease.operator and one.state is LeaseState.OFFERED for one in leases
-        )
+        return job is not None and _stands(job, lease)
 
     async def _lease(self, job_id: Digest, operator: Address) -> LeaseRecord:
         job = await self.store.job(job_id)
@@ -319,18 +326,14 @@ class Leases:
                 return lease
         raise Refused("this operator has no lease for that job")
 
-    async def _end_lease(
-        self, job: Digest, lease: LeaseRecord, event: LeaseEvent, reason: str
-    ) -> None:
+    async def _end_lease(self, lease: LeaseRecord, event: LeaseEvent, reason: str) -> None:
         kind = {LeaseEvent.LOSE: "lost", LeaseEvent.REFUSE: "refused"}.get(event, "handed_back")
         line = _event(kind, lease.operator, f"{kind.replace('_', ' ')}: {reason}")
-        await self._change(job, lease.operator, lease.state, event, reason=reason, events=(line,))
+        await self._change(lease, event, reason=reason, events=(line,))
 
     async def _change(
         self,
-        job_id: Digest,
-        operator: Address,
-        expected: LeaseState,
+        lease: LeaseRecord,
         event: LeaseEvent,
         *,
         reason: str = "",
@@ -338,23 +341,26 @@ class Leases:
         reveal: Reveal | None = None,
         events: tuple[NewEvent, ...] = (),
     ) -> bool:
+        """Move a lease on from where it was seen; False when it has moved since.
+
+        An answer counts for the round it was asked in only: a provider that took a lease in one
+        round has not heard of the next.
+        """
         change = LeaseChange(
-            operator=operator,
-            expected=expected,
+            operator=lease.operator,
+            expected=lease.state,
             event=event,
             reason=reason,
             commit=commit,
             reveal=reveal,
         )
         while True:  # other replicas of the job move at the same time; each try sees a newer record
-            job = await self.store.job(job_id)
-            if job is None or not any(
-                lease.operator == operator and lease.state is expected for lease in job.leases
-            ):
+            job = await self.store.job(lease.job)
+            if job is None or not _stands(job, lease):
                 return False
             done = await self.store.apply(
                 JobChange(
-                    job=job_id,
+                    job=lease.job,
                     expected=job.state,
                     generation=job.generation,
                     lease_changes=(change,),
@@ -364,6 +370,11 @@ class Leases:
             )
             if done:
                 return True
+
+
+def _stands(job: JobRecord, lease: LeaseRecord) -> bool:
+    seen = (lease.operator, lease.state, lease.round_number)
+    return any(seen == (one.operator, one.state, one.round_number) for one in job.leases)
 
 
 def plain(text: str) -> str:

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
-from assay_node.ports import Artifacts, Clock, Network, SchedulerStore, SettlementChain
-from assay_node.protocol.ids import Address
+from assay_node.ports import (
+    Artifacts,
+    Clock,
+    Network,
+    OrderSigner,
+    SchedulerStore,
+    SettlementChain,
+)
 from assay_node.services.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerParts:
-    """Open ports, the scheduler's wallet address and its operator's decisions."""
+    """Open ports, the scheduler's wallet and its operator's decisions."""
 
-    address: Address
+    signer: OrderSigner
     network: Network
     artifacts: Artifacts
     chain: SettlementChain

@@ -50,7 +50,7 @@ class Scheduler:
         )
         self.queries = Queries(store=parts.store, membership=self.membership)
         self._admission = Admission(
-            scheduler=parts.address,
+            scheduler=parts.signer.address,
             domain=self._domain,
             chain=parts.chain,
             artifacts=parts.artifacts,
@@ -67,6 +67,7 @@ class Scheduler:
             membership=self.membership,
             clock=parts.clock,
             domain=self._domain,
+            signer=parts.signer,
             policy=parts.policy,
             redraw=self._matching.redraw,
         )
@@ -171,7 +172,7 @@ class Scheduler:
             case lifecycle.OfferLease(lease):
                 self._start(job, lease, self._leases.offer(job, lease))
             case lifecycle.LoseLease(lease, reason):
-                await self._leases.lose(job, lease, reason)
+                await self._leases.lose(lease, reason)
                 changed = True
             case lifecycle.ReplaceAtLimit(leases):
                 changed = await self._leases.replace_at_limit(job, leases)

@@ -34,7 +34,15 @@ def check_commit(commit: Commit, lease: LeaseRecord, signer: Address, domain: Do
         raise MalformedMessage(
             f"commitment for round {commit.round_number}; the job is in round {lease.round_number}"
         )
-    digest = commit_digest(domain, commit.job, commit.round_number, commit.commitment)
+    if commit.rate_microusd != lease.rate_microusd:
+        raise MalformedMessage("the commitment asks another rate than the lease")
+    digest = commit_digest(
+        domain,
+        job=commit.job,
+        round_number=commit.round_number,
+        rate_microusd=commit.rate_microusd,
+        commitment=commit.commitment,
+    )
     if recover(digest, commit.signature) != signer:
         raise MalformedMessage(f"the commitment is not signed by {signer}")
 

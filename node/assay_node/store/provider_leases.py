@@ -37,7 +37,8 @@ DETAIL_CHARACTERS_MAX: Final = 500
 class ProviderLease:
     """One lease as this provider holds it. `state` is a word of the provider's lease machine.
 
-    `expiry` is the order's. `salt` and `round_number` fix the commitment that is, or will be, sent.
+    `expiry` is the order's. `salt`, from which each round's follows, and `round_number` fix the
+    commitment that is, or will be, sent.
     `keep_until` says how long a closed lease's output stays pinned.
     """
 
@@ -164,10 +165,11 @@ class ProviderLeases:
         after: ProviderLease,
         *,
         commits: Digest,
+        commit_set: bytes,
         event: str,
         now: float,
     ) -> ProviderLease | None:
-        """Note durably which commit set is about to be signed, and save the lease with it.
+        """Keep the commit set that is about to be signed, and save the lease with it.
 
         The same set again returns `before` unchanged. None as in `save`.
 
@@ -190,10 +192,20 @@ class ProviderLeases:
                         job=before.job.hex(),
                         round_number=before.round_number,
                         commits=bytes(commits),
+                        commit_set=commit_set,
                         at=now,
                     )
                 )
             return saved
+
+    @undisturbed
+    async def signed_set(self, job: Digest) -> bytes | None:
+        """Return the commit set of the latest round in which this provider signed one."""
+        query = select(signed_sets.c.commit_set).where(signed_sets.c.job == job.hex())
+        async with self._database.read() as connection:
+            newest = query.order_by(signed_sets.c.round_number.desc()).limit(1)
+            found = (await connection.execute(newest)).scalar_one_or_none()
+        return None if found is None else bytes(found)
 
     @undisturbed
     async def events(self, job: Digest) -> tuple[ProviderLeaseEvent, ...]:

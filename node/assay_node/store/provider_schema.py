@@ -87,9 +87,11 @@ signed_sets: Final = Table(
     Column("job", String(64), ForeignKey(leases.c.job, ondelete="CASCADE"), primary_key=True),
     Column("round_number", BigInteger, primary_key=True),
     Column("commits", LargeBinary, nullable=False),
+    Column("commit_set", LargeBinary),
     Column("at", Double, nullable=False),
 )
-"""The one commit set this provider signed a reveal over, per job and round."""
+"""The one commit set this provider signed a reveal over, per job and round: its hash, and the
+message whole, which takes the job to the chain. Sets signed before that was kept have the hash."""
 
 schedulers: Final = Table(
     "provider_schedulers",

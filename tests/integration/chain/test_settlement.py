@@ -139,9 +139,8 @@ async def test_every_digest_is_the_same_in_python_and_in_solidity(market: Market
     operator = market.operators[0].address
     reveal = reveal_digest(domain, job=job, commits=commits, tag=tag, rate_microusd=7, seconds=9)
     assert (await contract.read("revealDigest", job, commits, tag, 7, 9))[0] == reveal
-    assert (await contract.read("commitDigest", job, 4, tag))[0] == commit_digest(
-        domain, job, 4, tag
-    )
+    commit = commit_digest(domain, job=job, round_number=4, rate_microusd=5, commitment=tag)
+    assert (await contract.read("commitDigest", job, 4, 5, tag))[0] == commit
     assert (await contract.read("commitment", job, operator, tag, 9, salt))[0] == commitment(
         job, operator, tag, 9, salt
     )

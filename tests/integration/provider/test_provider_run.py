@@ -20,7 +20,7 @@ from assay_node.protocol import cid as cids
 from assay_node.protocol import job_spec
 from assay_node.protocol.ids import Cid, Digest
 from assay_node.protocol.job_spec import JobSpec, Resources
-from assay_node.protocol.messages import CommitEntry, CommitSet, Reveal
+from assay_node.protocol.messages import Reveal
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.order import Order, SignedOrder, job_id
 from assay_node.protocol.units import GIB, MIB
@@ -37,12 +37,12 @@ from tests.unit.provider_agent.world import (
     DOMAIN,
     HARDWARE,
     OPERATOR,
-    OTHER_OPERATOR,
     REQUESTER,
     SCHEDULER,
     SIGNER,
     FakeChain,
     FakeScheduler,
+    a_commit_set,
 )
 
 LIMITS = ArtifactLimits(bytes_max=64 * MIB)
@@ -103,11 +103,7 @@ class Market:
         )
         assert not self.scheduler.hand_backs, self.scheduler.hand_backs
         commit = self.scheduler.commits[-1]
-        other = CommitEntry(operator=OTHER_OPERATOR, ticket=0, commitment=Digest(b"\x09" * 32))
-        own = CommitEntry(operator=OPERATOR, ticket=1, commitment=commit.commitment)
-        return await self.scheduler.reveal(
-            CommitSet(job=commit.job, round_number=0, entries=(other, own))
-        )
+        return await self.scheduler.reveal(a_commit_set(commit))
 
     async def output(self, cid: Cid) -> dict[str, bytes]:
         """Fetch an output from the provider as a requester would, and read it."""

@@ -1,7 +1,7 @@
 """A provider that does what a test tells it, with real keys, signatures and messages."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class ScriptedProvider:
     signer: LocalKey = field(default_factory=create_key)
     output: Cid = GOOD
     refuses: str = ""
+    before_answer: Callable[[], Awaitable[None]] | None = None
     judges: Callable[[], str] | None = None
     """Returns why it refuses the lease offer just heard, if it does."""
     chain_away: int = 0
@@ -60,6 +61,7 @@ class ScriptedProvider:
     at_limit: bool = False
     silent: bool = False
     forges: bool = False
+    commit_rate: int = RATE
     seconds: int = 3
     leases: list[LeaseOffer] = field(default_factory=list)
     sets: list[CommitSet] = field(default_factory=list)
@@ -110,6 +112,8 @@ class ScriptedProvider:
     async def _lease(self, _peer: PeerId, data: bytes) -> bytes:
         lease = codec.decode(LeaseOffer, data)
         self.leases.append(lease)
+        if self.before_answer is not None:
+            await self.before_answer()
         if self.chain_away:
             self.chain_away -= 1
             raise ChainUnavailable("the chain does not answer; try again")
@@ -124,10 +128,17 @@ class ScriptedProvider:
         round_number = lease.round_number
         value = self._commitment(job, round_number)
         key = create_key() if self.forges else self.signer
-        digest = commit_digest(self.domain, job, round_number, value)
+        digest = commit_digest(
+            self.domain,
+            job=job,
+            round_number=round_number,
+            rate_microusd=self.commit_rate,
+            commitment=value,
+        )
         message = Commit(
             job=job,
             round_number=round_number,
+            rate_microusd=self.commit_rate,
             commitment=value,
             at_limit=self.at_limit,
             signature=key.sign_digest(digest),

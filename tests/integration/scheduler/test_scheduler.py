@@ -144,7 +144,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         store = SchedulerJobs(opened)
         scheduler = Scheduler(
             SchedulerParts(
-                address=scheduler_wallet.address,
+                signer=scheduler_wallet,
                 network=scheduler_net,
                 artifacts=artifacts["scheduler"],
                 chain=chain,
@@ -297,6 +297,28 @@ async def test_a_provider_that_sees_the_replaced_seed_block_first_keeps_its_plac
     record = await world.ended(job)
     assert record.state is JobState.SETTLED, record.reason
     assert [lease.operator for lease in record.leases] == [operator(n) for n in (2, 3, 1)]
+
+
+async def test_an_acceptance_of_an_earlier_round_does_not_count_for_the_next(world):
+    """Provider 2 takes round 0 while, unknown to it, the job is drawn anew into round 1."""
+    redrawn = asyncio.Event()
+
+    def refuse() -> str:
+        reorganise(world.chain, 2, 3, 1)
+        return "" if world.providers[0].leases[-1].round_number else "not drawn at this ticket"
+
+    async def when_redrawn() -> None:
+        if len(world.providers[1].leases) == 1:
+            await redrawn.wait()
+
+    world.providers[0].judges = refuse
+    world.providers[1].before_answer = when_redrawn
+    job = await world.submit()
+    await world.until(job, lambda r: r.round_number == 1)
+    redrawn.set()
+    await world.commit_all(job, round_number=1)
+    assert (await world.ended(job)).state is JobState.SETTLED
+    assert [lease.round_number for lease in world.providers[1].leases] == [0, 1]
 
 
 async def test_who_withholds_its_reveal_is_replaced_and_the_others_commit_anew(world):

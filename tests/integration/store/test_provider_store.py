@@ -133,18 +133,31 @@ async def test_a_round_signs_one_commit_set_for_ever(leases: ProviderLeases, url
     before = await stored(leases, a_lease(state="committed"))
     after = dataclasses.replace(before, state="revealed")
     one, other = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
-    revealed = await leases.sign_set(before, after, commits=one, event="reveal", now=2.0)
+    revealed = await leases.sign_set(
+        before, after, commits=one, commit_set=b"one", event="reveal", now=2.0
+    )
     assert revealed is not None
     assert revealed.state == "revealed"
     async with open_database(url, role="provider") as reopened:
         again = ProviderLeases(reopened)
-        assert await again.sign_set(revealed, revealed, commits=one, event="x", now=3.0) == revealed
+        same = again.sign_set(
+            revealed, revealed, commits=one, commit_set=b"one", event="x", now=3.0
+        )
+        assert await same == revealed
+        assert await again.signed_set(JOB) == b"one"
         with pytest.raises(Refused, match="one set a round"):
-            await again.sign_set(revealed, revealed, commits=other, event="reveal", now=3.0)
+            await again.sign_set(
+                revealed, revealed, commits=other, commit_set=b"other", event="reveal", now=3.0
+            )
     later = dataclasses.replace(revealed, round_number=1, state="executed")
     moved = await leases.save(revealed, later, event="next_round", now=4.0)
     assert moved is not None
-    assert await leases.sign_set(moved, after, commits=other, event="reveal", now=5.0) is not None
+    signed = leases.sign_set(
+        moved, after, commits=other, commit_set=b"other", event="reveal", now=5.0
+    )
+    assert await signed is not None
+    assert await leases.signed_set(JOB) == b"other"
+    assert await leases.signed_set(Digest(b"\x09" * 32)) is None
 
 
 async def test_concurrent_sets_of_one_round_never_both_pass(leases: ProviderLeases) -> None:
@@ -152,7 +165,9 @@ async def test_concurrent_sets_of_one_round_never_both_pass(leases: ProviderLeas
     after = dataclasses.replace(before, state="revealed")
     results = await asyncio.gather(
         *(
-            leases.sign_set(before, after, commits=Digest(bytes([n]) * 32), event="r", now=2.0)
+            leases.sign_set(
+                before, after, commits=Digest(bytes([n]) * 32), commit_set=b"", event="r", now=2.0
+            )
             for n in range(6)
         ),
         return_exceptions=True,

@@ -82,10 +82,16 @@ async def settling(store):
             move = LeaseChange(operator=operator(n), expected=expected, event=event, **extra)
             assert await change(store, lease_changes=[move])
     entries = tuple(
-        CommitEntry(operator=operator(n), ticket=n, commitment=Digest(b"\x07" * 32))
+        CommitEntry(
+            operator=operator(n),
+            ticket=n,
+            rate_microusd=100,
+            commitment=Digest(b"\x07" * 32),
+            signature=b"\x00" * 65,
+        )
         for n in (1, 2, 3)
     )
-    committed = CommitSet(job=JOB, round_number=0, entries=entries)
+    committed = CommitSet(job=JOB, round_number=0, entries=entries, signature=b"\x00" * 65)
     assert await change(store, event=JobEvent.COMMITTED, commit_set=committed)
     assert await store.commit_set(JOB, 0) == committed
     for n in (1, 2, 3):

@@ -47,7 +47,14 @@ async def test_a_lease_from_offer_to_settlement(world: World) -> None:
 
         commit = await world.scheduler.committed()
         assert not commit.at_limit
-        digest = commit_digest(DOMAIN, job, 0, commit.commitment)
+        digest = commit_digest(
+            DOMAIN,
+            job=job,
+            round_number=0,
+            rate_microusd=commit.rate_microusd,
+            commitment=commit.commitment,
+        )
+        assert commit.rate_microusd == 400
         assert recover(digest, commit.signature) == SIGNER.address
 
         await world.until_state(job, "committed")

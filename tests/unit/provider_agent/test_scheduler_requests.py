@@ -19,7 +19,14 @@ from assay_node.protocol.messages import (
 )
 from assay_node.protocol.order import job_id
 from tests.fakes.network import FakeNetwork
-from tests.unit.provider_agent.world import DOMAIN, OPERATOR, OTHER_OPERATOR, SCHEDULER, World
+from tests.unit.provider_agent.world import (
+    DOMAIN,
+    OPERATOR,
+    OTHER_OPERATOR,
+    SCHEDULER,
+    World,
+    an_entry,
+)
 
 OTHER = Digest(b"\x09" * 32)
 
@@ -33,8 +40,11 @@ async def committed(world: World) -> Commit:
 def entries(commit: Commit, *rows: tuple[str, int, Digest | None]) -> tuple[CommitEntry, ...]:
     operators = {"own": OPERATOR, "other": OTHER_OPERATOR}
     return tuple(
-        CommitEntry(
-            operator=operators[who], ticket=ticket, commitment=commitment or commit.commitment
+        an_entry(
+            commit,
+            operator=operators[who],
+            ticket=ticket,
+            commitment=commitment or commit.commitment,
         )
         for who, ticket, commitment in rows
     )
@@ -55,7 +65,7 @@ async def test_each_wrong_set_is_refused_and_nothing_is_signed(world: World) -> 
                 good,
                 entries=(
                     good.entries[0],
-                    CommitEntry(operator=SCHEDULER, ticket=1, commitment=commit.commitment),
+                    an_entry(commit, operator=SCHEDULER),
                 ),
             ),
             "at its ticket": dataclasses.replace(
@@ -72,6 +82,16 @@ async def test_each_wrong_set_is_refused_and_nothing_is_signed(world: World) -> 
         wrong["from 0"] = dataclasses.replace(good, entries=below)
         short = entries(commit, ("other", 0, Digest(b"\x09" * 31)), ("own", 1, None))
         wrong["32 bytes"] = dataclasses.replace(good, entries=short)
+        wrong["changes this provider's rate"] = world.commit_set(
+            commit, entries=(good.entries[0], an_entry(commit, rate_microusd=401))
+        )
+        # another set, another round, no signature at all: the scheduler vouches for none of them
+        other = world.commit_set(commit, entries=entries(commit, ("other", 0, OTHER)))
+        unsigned = "not signed by the scheduler"
+        for signature in (other.signature, world.commit_set(commit, round_number=1).signature, b""):
+            forged = dataclasses.replace(good, signature=signature)
+            with pytest.raises(Refused, match=unsigned):
+                await world.scheduler.reveal(forged)
         for reason, bad in wrong.items():
             with pytest.raises(Refused, match=reason):
                 await world.scheduler.reveal(bad)
@@ -83,8 +103,8 @@ async def test_never_two_sets_in_one_round(world: World) -> None:
     async with world.daemon():
         commit = await committed(world)
         one = world.commit_set(commit)
-        two = dataclasses.replace(
-            one, entries=entries(commit, ("other", 0, Digest(b"\x0a" * 32)), ("own", 1, None))
+        two = world.commit_set(
+            commit, entries=entries(commit, ("other", 0, Digest(b"\x0a" * 32)), ("own", 1, None))
         )
         first = await world.scheduler.reveal(one)
         with pytest.raises(Refused, match="one set a round"):
@@ -120,7 +140,9 @@ async def test_a_set_before_the_run_ended_is_refused(world: World) -> None:
         await world.scheduler.until(lambda: world.scheduler.heartbeats)
         signed = world.signed_order()
         await world.scheduler.lease(signed)
-        early = CommitSet(job=job_id(signed.order, DOMAIN), round_number=0, entries=())
+        early = CommitSet(
+            job=job_id(signed.order, DOMAIN), round_number=0, entries=(), signature=b""
+        )
         with pytest.raises(Refused, match="has not committed yet"):
             await world.scheduler.reveal(early)
 

@@ -42,6 +42,7 @@ from assay_node.protocol.messages import (
 )
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.order import Order, SignedOrder, job_id
+from assay_node.protocol.receipt import commit_set, commit_set_digest
 from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import GIB, MIB
 from assay_node.store.database import open_database
@@ -59,7 +60,8 @@ DOMAIN = Domain(CHAIN_ID, MARKET)
 HARDWARE = Digest(hashlib.sha256(b"cpu-test").digest())
 REQUESTER = LocalKey(b"\x11" * 32)
 SIGNER = LocalKey(b"\x33" * 32)
-SCHEDULER = LocalKey(b"\x22" * 32).address
+SCHEDULER_WALLET = LocalKey(b"\x22" * 32)
+SCHEDULER = SCHEDULER_WALLET.address
 OPERATOR = Address("0x" + "0a" * 20)
 OTHER_OPERATOR = Address("0x" + "0b" * 20)
 NOW = 1_800_000_000.0
@@ -350,12 +352,7 @@ class World:
 
     def commit_set(self, commit: Commit, **changes: Any) -> CommitSet:
         """Return a good set of two around this provider's commitment at ticket 1."""
-        entries = (
-            CommitEntry(operator=OTHER_OPERATOR, ticket=0, commitment=Digest(b"\x09" * 32)),
-            CommitEntry(operator=OPERATOR, ticket=1, commitment=commit.commitment),
-        )
-        committed = CommitSet(job=commit.job, round_number=commit.round_number, entries=entries)
-        return dataclasses.replace(committed, **changes)
+        return a_commit_set(commit, **changes)
 
     async def stored(self, job: Digest) -> ProviderLease:
         lease = await self.store.get(job)
@@ -412,6 +409,37 @@ class World:
                 await asyncio.wait({task})
                 if not task.cancelled() and (error := task.exception()) is not None:
                     raise error
+
+
+def an_entry(
+    commit: Commit, *, operator: Address = OPERATOR, ticket: int = 1, **changes: Any
+) -> CommitEntry:
+    """Return the entry of a commitment in a commit set."""
+    entry = CommitEntry(
+        operator=operator,
+        ticket=ticket,
+        rate_microusd=commit.rate_microusd,
+        commitment=commit.commitment,
+        signature=commit.signature,
+    )
+    return dataclasses.replace(entry, **changes)
+
+
+def a_commit_set(commit: Commit, **changes: Any) -> CommitSet:
+    """Return a set around this provider's commitment at ticket 1, signed by its scheduler."""
+    other = an_entry(commit, operator=OTHER_OPERATOR, ticket=0, commitment=Digest(b"\x09" * 32))
+    fields = {
+        "job": commit.job,
+        "round_number": commit.round_number,
+        "entries": (other, an_entry(commit)),
+        **changes,
+    }
+    commits = commit_set([entry.commitment for entry in fields["entries"]])
+    digest = commit_set_digest(
+        DOMAIN, job=fields["job"], round_number=fields["round_number"], commits=commits
+    )
+    signature = SCHEDULER_WALLET.sign_digest(digest)
+    return CommitSet(**{"signature": signature, **fields})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ DEPLOYMENT = Deployment(
     vault=Address("0x" + "02" * 20),
     providers=Address("0x" + "03" * 20),
     market=Address("0x" + "04" * 20),
+    road=Address("0x" + "06" * 20),
+    leases=Address("0x" + "07" * 20),
     treasury=Address("0x" + "05" * 20),
     deploy_block=7,
 )
@@ -40,6 +42,7 @@ def test_checksummed_addresses_as_the_deploy_script_writes_them_are_lowered(
     ("change", "reason"),
     [
         ({"market": None}, "market is missing or not a string"),
+        ({"road": None}, "road is missing or not a string"),
         ({"market": "0x12"}, "'0x12' is not an Ethereum address"),
         ({"chainId": "1"}, "chainId is missing or not an integer"),
         ({"chainId": True}, "chainId is missing or not an integer"),

@@ -6,7 +6,7 @@ from eth_abi.abi import encode
 from assay_node.chain import abi_codec, refusals
 from assay_node.protocol.ids import Address
 
-CONTRACTS = ("Market", "Vault", "Providers", "TestUsd")
+CONTRACTS = ("Market", "Vault", "Providers", "Road", "Leases", "TestUsd")
 NOT_ABOUT_RECEIPTS = {"Market_WiredToOther"}  # only the constructor raises it
 ALICE = Address("0x" + "a1" * 20)
 ERRORS = {
