@@ -270,7 +270,7 @@ contract Market is IMarket, EIP712 {
                 address signer = Signatures.recover(digest, r, vs);
                 if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
                 (uint256 place, uint256 operator) =
-                (Raw.load(vote + Desk.VOTE_PLACE), Raw.load(vote + Desk.VOTE_OPERATOR));
+                    (Raw.load(vote + Desk.VOTE_PLACE), Raw.load(vote + Desk.VOTE_OPERATOR));
                 Raw.store(vote + Desk.VOTE_KEY, batch.keyOf(place, operator, signer));
             }
             return GOOD;
@@ -351,8 +351,9 @@ contract Market is IMarket, EIP712 {
         uint256 claimWords = claims.count();
         claims.append(batch.keys);
         claims.append(batch.seeds);
-        bytes memory answer =
-            claims.ask(address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2);
+        bytes memory answer = claims.ask(
+            address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2
+        );
         return abi.decode(answer, (FailedClaim[]));
     }
 
@@ -389,8 +390,7 @@ contract Market is IMarket, EIP712 {
 
     function _post(Batch memory batch) private {
         uint256 operators = batch.newestKeys.count();
-        bytes memory answer =
-            batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, operators);
+        bytes memory answer = batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, operators);
         (uint256[] memory refusals, uint256[] memory slashes) = abi.decode(answer, (uint256[], uint256[]));
         (uint256 refused, uint256 slashed) = (0, 0);
         uint256 record = batch.records.first();

@@ -403,7 +403,8 @@ contract Providers is IProviders {
         for (uint256 i = 0; i < count; ++i) {
             // Market pushed addresses.
             // forge-lint: disable-next-line(unsafe-typecast)
-            spoken[i] = isSigner(address(uint160(Raw.given(cursor))), address(uint160(Raw.given(cursor + Raw.WORD))));
+            spoken[i] =
+                isSigner(address(uint160(Raw.given(cursor))), address(uint160(Raw.given(cursor + Raw.WORD))));
             cursor += PAIR_BYTES;
         }
     }

@@ -69,7 +69,9 @@ contract Road is IRoad {
     ) external {
         _checkOrder(order);
         bytes32 job = _jobId(order);
-        if (_signerOf(job, requesterSig) != order.requester) revert Road_RequesterSignatureInvalid();
+        if (!_orderedBy(order.requester, _signerOf(job, requesterSig))) {
+            revert Road_RequesterSignatureInvalid();
+        }
         // More would be locked and have no entry.
         if (commits.length > order.replicas) revert Road_NoPlaceLeft(commits[order.replicas].operator);
         Entry[] memory entries = _admit(order, job, round, new Entry[](0), commits).entries;
@@ -181,6 +183,7 @@ contract Road is IRoad {
         uint256 replicas = order.replicas;
         if (replicas == 0 || replicas > Parameters.MAX_REPLICAS) revert Road_ReplicaCountInvalid();
         if (uint256(order.quorum) * 2 <= replicas || order.quorum > replicas) revert Road_QuorumInvalid();
+        if (order.auditBps > Parameters.BPS) revert Road_AuditInvalid();
         if (block.timestamp > order.expiry) revert Road_OrderExpired(order.expiry);
         if (order.expiry > block.timestamp + Parameters.HORIZON) revert Road_ExpiryTooFar(order.expiry);
         uint256 cost = _exactCost(order);
@@ -508,6 +511,12 @@ contract Road is IRoad {
     function _signerOf(bytes32 digest, bytes calldata signature) private pure returns (address) {
         (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
         return signer;
+    }
+
+    /// @dev The requester's own key or one that it registered, as for Market.
+    function _orderedBy(address requester, address signer) private view returns (bool) {
+        if (signer == address(0)) return false;
+        return signer == requester || PROVIDERS.isSigner(requester, signer);
     }
 
     /// @dev Fits: `_checkOrder` saw to it before the job was taken.

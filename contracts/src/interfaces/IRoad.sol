@@ -37,6 +37,7 @@ interface IRoad {
         bytes32 indexed job, address indexed operator, bytes32 tag, uint32 secs, bytes32 salt
     );
 
+    error Road_AuditInvalid();
     error Road_CommitSignatureInvalid(address operator);
     error Road_ContextWrong(bytes32 job);
     error Road_CostTooHigh(uint256 cost);

@@ -33,7 +33,9 @@ library Judge {
             if (replicas > Parameters.MAX_REPLICAS) return IMarket.Market_ReplicaCountInvalid.selector;
             uint256 quorum = Raw.load(desk + Desk.QUORUM);
             if (quorum * 2 <= replicas || quorum > replicas) return IMarket.Market_QuorumInvalid.selector;
-            if (Raw.load(desk + Desk.AUDIT_BPS) > Parameters.BPS) return IMarket.Market_AuditInvalid.selector;
+            if (Raw.load(desk + Desk.AUDIT_BPS) > Parameters.BPS) {
+                return IMarket.Market_AuditInvalid.selector;
+            }
             uint256 expiry = Raw.load(desk + Desk.EXPIRY);
             if (block.timestamp > expiry) return IMarket.Market_OrderExpired.selector;
             if (expiry > block.timestamp + Parameters.HORIZON) return IMarket.Market_ExpiryTooFar.selector;

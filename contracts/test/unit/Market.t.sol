@@ -331,6 +331,54 @@ contract MarketTest is MarketFixture {
         _assertSkipped(_seal(_draft(order)), IMarket.Market_RequesterSignatureInvalid.selector);
     }
 
+    /// @dev What a contract says of a signature it can take back once the work is done. A key that it registered it
+    /// can only replace, and what that key signed counts until it has expired.
+    function test_order_registeredKey() public {
+        address wallet = address(new YesWallet());
+        _deposit(wallet, 1000e6);
+        vm.prank(wallet);
+        vault.fund(scheduler, 1000e6);
+        vm.prank(wallet);
+        providers.setSigner(vm.addr(0x6000));
+        keyOf[wallet] = 0x6000;
+        uint64 expiry = uint64(vm.getBlockTimestamp() + 12 hours);
+        Receipt memory receipt = _orderedBy(wallet, 1, expiry);
+        Receipt memory second = _orderedBy(wallet, 2, expiry);
+        // The work is done, and now the wallet would rather not pay.
+        vm.prank(wallet);
+        providers.setSigner(vm.addr(0x6001));
+        _assertSettles(receipt);
+        providers.keepSeed(CLASS, seedBlock);
+        vm.warp(expiry);
+        _assertSettles(second);
+        assertEq(vault.budget(wallet, scheduler).amount, 1000e6 - 2 * (FEE + 3003 * 307), "it pays for both");
+
+        // One day of delay and half a day of grace later the old key is worth nothing.
+        vm.warp(vm.getBlockTimestamp() + 1 days + 1);
+        _freshSeed();
+        expiry = uint64(vm.getBlockTimestamp() + 12 hours);
+        _assertSkipped(_orderedBy(wallet, 3, expiry), IMarket.Market_RequesterSignatureInvalid.selector);
+        keyOf[wallet] = 0x6001;
+        _assertSettles(_orderedBy(wallet, 3, expiry));
+    }
+
+    /// @dev A key speaks for who registered it and for nobody else.
+    function test_order_othersKey() public {
+        vm.prank(_requester(1));
+        providers.setSigner(vm.addr(0x6000));
+        Receipt memory receipt = _honest(0, 1);
+        receipt.requesterSig = _sign(0x6000, market.jobId(receipt.order));
+        _assertSkipped(receipt, IMarket.Market_RequesterSignatureInvalid.selector);
+    }
+
+    function test_order_audit() public {
+        Order memory order = _order(0, 1);
+        order.auditBps = 10_001;
+        _assertSkipped(_seal(_draft(order)), IMarket.Market_AuditInvalid.selector);
+        order.auditBps = 10_000;
+        _assertSettles(_seal(_draft(order)));
+    }
+
     function test_order_nonce() public {
         _assertSettles(_honest(0, 1));
         Order memory order = _order(0, 1);
@@ -782,37 +830,14 @@ contract MarketTest is MarketFixture {
         }
     }
 
-    function _tamper(Receipt memory receipt, uint256 member, uint256 change) private view {
-        Order memory order = receipt.order;
-        Replica memory replica = receipt.replicas[change % 3];
-        uint64 wide = uint64(bound(change, 1, type(uint64).max));
-        uint32 narrow = uint32(bound(change, 1, type(uint32).max));
-        uint8 tiny = uint8(bound(change, 1, type(uint8).max));
-        if (member == 0) order.requester = address(uint160(order.requester) ^ uint160(wide));
-        if (member == 1) order.spec ^= bytes32(change);
-        if (member == 2) order.hardwareClass ^= bytes32(change);
-        if (member == 3) order.scheduler = address(uint160(order.scheduler) ^ uint160(wide));
-        if (member == 4) order.fee ^= wide;
-        if (member == 5) order.maxRate ^= wide;
-        if (member == 6) order.maxSeconds ^= narrow;
-        if (member == 7) order.bond ^= wide;
-        if (member == 8) order.replicas ^= tiny;
-        if (member == 9) order.quorum ^= tiny;
-        if (member == 10) order.maxTicket ^= tiny;
-        if (member == 11) order.commitWindow ^= narrow;
-        if (member == 12) order.revealWindow ^= narrow;
-        if (member == 13) order.seedBlock ^= wide;
-        if (member == 14) order.expiry ^= wide;
-        if (member == 15) order.auditBps ^= uint16(bound(change, 1, type(uint16).max));
-        if (member == 16) order.escalate = !order.escalate;
-        if (member == 17) order.nonce ^= change;
-        if (member == 18) replica.operator = address(uint160(replica.operator) ^ uint160(wide));
-        if (member == 19) replica.rate ^= wide;
-        if (member == 20) replica.ticket ^= tiny;
-        if (member == 21) replica.secs ^= narrow;
-        if (member == 22) replica.tag ^= bytes32(change);
-        if (member == 23) replica.salt ^= bytes32(change);
-        if (member == 24) replica.sig = _sign(signerKeyOf[replica.operator], bytes32(change));
+    function _orderedBy(address requester, uint256 nonce, uint64 expiry)
+        private
+        view
+        returns (Receipt memory)
+    {
+        Order memory order = _order(0, nonce);
+        (order.requester, order.expiry) = (requester, expiry);
+        return _seal(_draft(order));
     }
 
     function _notSitting(Receipt memory receipt) private pure returns (address operator) {

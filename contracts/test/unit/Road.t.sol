@@ -98,6 +98,16 @@ contract RoadTest is RoadFixture {
         assertTrue(_stateOf(receipt) == RoadState.Committing, "in time");
     }
 
+    function test_open_registeredKey() public {
+        Receipt memory receipt = _honest(0, 1);
+        receipt.requesterSig = _sign(0x6000, market.jobId(receipt.order));
+        _assertRefused(_openCall(receipt, 7, ""), IRoad.Road_RequesterSignatureInvalid.selector);
+        vm.prank(_requester(0));
+        providers.setSigner(vm.addr(0x6000));
+        _open(receipt, 7);
+        assertTrue(_stateOf(receipt) == RoadState.Committing, "open");
+    }
+
     function test_open_signature() public {
         Receipt memory receipt = _honest(0, 1);
         bytes memory good = receipt.requesterSig;
@@ -954,8 +964,9 @@ contract RoadTest is RoadFixture {
     }
 
     /// @dev Both roads take the same orders, but for the nonce and the budget.
-    function testFuzz_sameOrders(uint8 replicas, uint8 quorum, uint64 expiry) public {
+    function testFuzz_sameOrders(uint8 replicas, uint8 quorum, uint64 expiry, uint16 auditBps) public {
         Order memory order = _order(0, 1);
+        order.auditBps = uint16(bound(auditBps, 0, 11_000));
         order.replicas = uint8(bound(replicas, 0, 10));
         order.quorum = uint8(bound(quorum, 0, 10));
         order.expiry = uint64(vm.getBlockTimestamp() + bound(expiry, 0, 13 hours) - 30 minutes);

@@ -11,6 +11,7 @@ import {Vm, vm} from "../utils/Vm.sol";
 contract SettleGasTest is PackedFixture {
     /// EIP-7825: no transaction may use more.
     uint256 private constant TRANSACTION_GAS_MAX = 1 << 24;
+    uint256 private constant TRANSACTION_BYTES_MAX = 128 * 1024;
 
     function setUp() public override {
         super.setUp();
@@ -65,6 +66,15 @@ contract SettleGasTest is PackedFixture {
         _measurePacked("packed, all signed once k=3 N=100", 100, 3, ORDERS_ONCE | REVEALS_ONCE);
     }
 
+    /// @dev What fits the bytes that nodes take in one transaction (128 KiB); `receipts_fitting` stays below that.
+    function test_gas_packedLargest() public {
+        _measurePacked("packed k=3 N=270", 270, 3, EACH);
+    }
+
+    function test_gas_packedLargest8() public {
+        _measurePacked("packed k=8 N=126", 126, 8, EACH);
+    }
+
     function _measure(string memory name, uint256 count, uint8 replicas) private {
         Receipt[] memory receipts = _receipts(count, replicas);
         vm.recordLogs();
@@ -74,6 +84,7 @@ contract SettleGasTest is PackedFixture {
 
     function _measurePacked(string memory name, uint256 count, uint8 replicas, uint8 flags) private {
         bytes memory packed = _pack(_receipts(count, replicas), flags);
+        assertTrue(packed.length < TRANSACTION_BYTES_MAX, "fits the pools");
         vm.recordLogs();
         market.settlePacked(packed);
         _record(name, count);
