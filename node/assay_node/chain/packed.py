@@ -25,7 +25,7 @@ PARTY_BYTES: Final = 20
 SIGNED_BYTES: Final = 66
 """In the tables, where somebody signs once: how many hashes, and the signature."""
 
-TERMS_BYTES: Final = 92
+TERMS_BYTES: Final = 95
 SEED_BYTES: Final = 40
 RECEIPT_BYTES: Final = 79
 REPLICA_BYTES: Final = 47
@@ -86,18 +86,53 @@ def pack(receipts: Sequence[Receipt], once: SignedOnce = EACH_SIGNED) -> bytes:
     )
 
 
-def packed_size(receipts: Sequence[Receipt]) -> int:
-    """Return how many bytes these receipts take in the packed form, each signature in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """How large receipts are in the packed form, each signature in it."""
+
+    bytes: int
+    receipts: int
+    replicas: int
+    terms: int
+    seeds: int
+    operators: int
+
+
+def measure(receipts: Sequence[Receipt]) -> Measures:
+    """Return what these receipts come to, without packing them."""
     tables = _Tables(receipts)
-    parties = len(tables.requesters) + len(tables.operators)
-    shared = len(tables.terms) * TERMS_BYTES + len(tables.seeds) * SEED_BYTES
-    single = sum(RECEIPT_BYTES + COMPACT_SIGNATURE_BYTES for _ in receipts)
-    votes = sum(
-        REPLICA_BYTES + COMPACT_SIGNATURE_BYTES + TAG_BYTES * (replica.tag != receipt.replicas[0].tag)
+    replicas = [
+        TAG_BYTES * (replica.tag != receipt.replicas[0].tag)
         for receipt in receipts
         for replica in receipt.replicas
+    ]
+    return Measures(
+        bytes=HEADER_BYTES
+        + (len(tables.requesters) + len(tables.operators)) * PARTY_BYTES
+        + len(tables.terms) * TERMS_BYTES
+        + len(tables.seeds) * SEED_BYTES
+        + len(receipts) * (RECEIPT_BYTES + COMPACT_SIGNATURE_BYTES)
+        + len(replicas) * (REPLICA_BYTES + COMPACT_SIGNATURE_BYTES)
+        + sum(replicas),
+        receipts=len(receipts),
+        replicas=len(replicas),
+        terms=len(tables.terms),
+        seeds=len(tables.seeds),
+        operators=len(tables.operators),
     )
-    return HEADER_BYTES + parties * PARTY_BYTES + shared + single + votes
+
+
+def cheapest_order(receipts: Iterable[Receipt]) -> list[Receipt]:
+    """Return the receipts so that those sharing a budget and a word of nonces follow each other.
+
+    The chain writes such a page once then. Otherwise they keep their order.
+    """
+    pages: dict[tuple[Address, Address, bytes], list[Receipt]] = {}
+    for receipt in receipts:
+        order = receipt.signed_order.order
+        page = (order.requester, order.scheduler, order.nonce[:-1])
+        pages.setdefault(page, []).append(receipt)
+    return [receipt for page in pages.values() for receipt in page]
 
 
 class _Tables:
@@ -125,6 +160,8 @@ class _Tables:
                 bytes((order.replicas, order.quorum, order.max_ticket)),
                 _number(order.commit_window_s, 4),
                 _number(order.reveal_window_s, 4),
+                _number(order.audit_bps, 2),
+                bytes((order.escalate,)),
                 order.nonce[:-1],
             )
         )

@@ -31,6 +31,9 @@ SKIP_REASONS: Final[Mapping[str, str]] = {
 
 _SENTENCES: Final[Mapping[str, str]] = {
     **SKIP_REASONS,
+    "Market_PackedMalformed": "the packed receipts are malformed from byte {position} on",
+    "Market_PackedTooManyFor": "the packed receipts hold more of {signer} than it signed",
+    "Market_PackedUnknownVersion": "the Market does not read version {version} of packed receipts",
     "Market_WiredToOther": "the Vault belongs to another Market, {market}",
     "Road_AuditInvalid": "the order's chance of an audit is above 10,000 of 10,000",
     "Road_CommitSignatureInvalid": "the commit of {operator} has a malformed signature",

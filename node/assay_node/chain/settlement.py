@@ -1,5 +1,6 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
+from bisect import bisect
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,9 +15,15 @@ from assay_node.chain.events import (
     read_settlements,
     sum_earnings,
 )
+from assay_node.chain.packed import Measures, cheapest_order, measure, pack
 from assay_node.chain.reader import MarketReader
 from assay_node.chain.rpc import JsonRpc
-from assay_node.chain.transactions import GAS_MAX, TRANSACTION_BYTES_MAX, TransactionSigner
+from assay_node.chain.transactions import (
+    GAS_MAX,
+    TRANSACTION_BYTES_MAX,
+    TRANSACTION_BYTES_OTHER,
+    TransactionSigner,
+)
 from assay_node.ports.chain import PreparedTransaction, Settlement, TransactionOutcome
 from assay_node.ports.keys import OrderSigner
 from assay_node.protocol.errors import LocalError
@@ -25,15 +32,18 @@ from assay_node.protocol.order import REPLICAS_MAX
 from assay_node.protocol.receipt import Receipt
 
 GAS_PER_TRANSACTION: Final = 80_000
-GAS_PER_RECEIPT: Final = 75_000
-GAS_PER_REPLICA: Final = 50_000
-"""Upper bounds of what `settle` burns, half as much again as measured with requesters and operators
-that the chain has not paid before (64k + 49k + 34k), the dearest case; draws get dearer with the
-logarithm of the seats' history. A test compares them."""
+GAS_PER_RECEIPT: Final = 25_000
+GAS_PER_REPLICA: Final = 25_000
+GAS_PER_PAGE: Final = 60_000
+GAS_PER_SEED: Final = 15_000
+GAS_PER_OPERATOR: Final = 60_000
+"""Upper bounds of what `settlePacked` burns, half as much again as measured with requesters and
+operators that the chain has not paid before, the dearest case. A page is one requester's budget for
+one scheduler and a word of its nonces; draws get dearer with the logarithm of the seats' history. A
+test compares them."""
 
-RECEIPT_BYTES: Final = 800
-REPLICA_BYTES: Final = 416
-"""Call data of a receipt: the order, its signature, offsets and lengths; and of one replica."""
+CALL_BYTES: Final = 4 + 32 + 32 + 31
+"""What the call has beside the packed bytes: selector, offset, length, padding."""
 
 LOG_BLOCKS_MAX: Final = 2_000
 """Public endpoints answer `eth_getLogs` for ranges of a few thousand blocks only."""
@@ -137,7 +147,7 @@ class SettlementWallet(EventReader):
         return receipts_fitting(receipts)
 
     async def prepare_settle(self, receipts: Sequence[Receipt]) -> PreparedTransaction:
-        """Sign `Market.settle(receipts)` without sending it.
+        """Sign `Market.settlePacked` of these receipts without sending it, each signature in it.
 
         Raises:
             LocalError: no receipts, or more than fit one transaction.
@@ -150,14 +160,12 @@ class SettlementWallet(EventReader):
                 f"{receipts_fitting(receipts)} of them do"
             )
         call = self._contracts.market.call(
-            "settle",
-            [_abi_values(receipt) for receipt in receipts],
+            "settlePacked",
+            pack(cheapest_order(receipts)),
             action=f"settling {len(receipts)} receipts",
         )
         # Not an estimate: a receipt that is skipped now may be good when it is mined.
-        return await self._transactions.prepare(
-            call, gas_bound=_gas([len(r.replicas) for r in receipts])
-        )
+        return await self._transactions.prepare(call, gas_bound=gas_bound(receipts))
 
     async def prepare_keep_seed(
         self, hardware_class: Digest, seed_block: int
@@ -215,31 +223,36 @@ class SettlementWallet(EventReader):
 
 def receipts_fitting(receipts: Sequence[Receipt]) -> int:
     """Return how many of the first receipts fit one transaction, in gas and in bytes."""
-    return _fitting([len(receipt.replicas) for receipt in receipts])
+    return bisect(range(1, len(receipts) + 1), 0, key=lambda count: not _fit(receipts[:count]))
 
 
-def _fitting(replica_counts: Sequence[int]) -> int:
-    for count in range(1, len(replica_counts) + 1):
-        head = replica_counts[:count]
-        size = (count + 1) * RECEIPT_BYTES + sum(head) * REPLICA_BYTES
-        if _gas(head) > GAS_MAX or size > TRANSACTION_BYTES_MAX:
-            return count - 1
-    return len(replica_counts)
+def gas_bound(receipts: Sequence[Receipt]) -> int:
+    """Return more gas than settling these receipts takes."""
+    return _gas(measure(receipts))
 
 
-def _gas(replica_counts: Sequence[int]) -> int:
-    replicas = sum(replica_counts)
-    return GAS_PER_TRANSACTION + len(replica_counts) * GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
+def _fit(receipts: Sequence[Receipt]) -> bool:
+    measures = measure(receipts)
+    size = measures.bytes + CALL_BYTES + TRANSACTION_BYTES_OTHER
+    return _gas(measures) <= GAS_MAX and size <= TRANSACTION_BYTES_MAX
 
 
-def _abi_values(receipt: Receipt) -> tuple[object, ...]:
+def _gas(measures: Measures) -> int:
     return (
-        receipt.signed_order.order.abi_values(),
-        receipt.signed_order.signature,
-        [replica.abi_values() for replica in receipt.replicas],
+        GAS_PER_TRANSACTION
+        + GAS_PER_RECEIPT * measures.receipts
+        + GAS_PER_REPLICA * measures.replicas
+        + GAS_PER_PAGE * measures.terms
+        + GAS_PER_SEED * measures.seeds
+        + GAS_PER_OPERATOR * measures.operators
     )
 
 
-RECEIPTS_MAX: Final = _fitting([REPLICAS_MAX] * 1_000)
-"""31 receipts of 8 replicas; of 3 replicas 63 fit. The pool's limit on bytes comes before that on
-gas (34 and 73)."""
+RECEIPTS_MAX: Final = (GAS_MAX - GAS_PER_TRANSACTION) // (
+    GAS_PER_RECEIPT
+    + GAS_PER_PAGE
+    + GAS_PER_SEED
+    + REPLICAS_MAX * (GAS_PER_REPLICA + GAS_PER_OPERATOR)
+)
+"""21 receipts of 8 replicas that share nothing. 138 of 3 replicas fit that share requesters,
+operators and a seed as 100 of them do in `contracts/snapshots/settle.json`."""

@@ -28,9 +28,16 @@ GAS_MAX: Final = 1 << 24
 TRANSACTION_BYTES_MAX: Final = 128 << 10
 """Ethereum nodes keep no larger transaction in their pools (go-ethereum: txMaxSize)."""
 
+TRANSACTION_BYTES_OTHER: Final = 256
+"""More than what a transaction has beside its call data."""
+
 GAS_MARGIN: Final = 1.25
 """On top of an estimate: what a transaction meets when it is mined may differ from now. Gas that is
 not used is not paid for."""
+
+GAS_EXTRA: Final = 60_000
+"""And for what is written anew when a block lies between the estimate and the transaction: a count of
+seats that changes twice in one block keeps no history of it (two slots more, 22,100 gas each)."""
 
 BASE_FEE_MARGIN: Final = 2
 """The base fee can double in 6 full blocks; what it did not rise is not paid for."""
@@ -98,7 +105,7 @@ class TransactionSigner:
             ChainUnavailable: the endpoint does not answer.
         """
         gas = await self._gas_limit(call, gas_bound)
-        if gas > GAS_MAX or len(call.data) > TRANSACTION_BYTES_MAX - 256:
+        if gas > GAS_MAX or len(call.data) > TRANSACTION_BYTES_MAX - TRANSACTION_BYTES_OTHER:
             raise ChainError(
                 f"{call.action} needs {gas} gas and {len(call.data)} bytes, more than one "
                 f"transaction may have ({GAS_MAX} gas, {TRANSACTION_BYTES_MAX} bytes); do less "
@@ -211,7 +218,7 @@ class TransactionSigner:
             gas = to_int(await self._rpc.read("eth_estimateGas", request))
         except RpcRefusal as error:
             raise explained(error, call.action, self._errors) from None
-        return max(int(gas * GAS_MARGIN), bound or 0)
+        return max(int(gas * GAS_MARGIN) + GAS_EXTRA, bound or 0)
 
     async def _fees(self) -> tuple[int, int]:
         """Return the tip and the highest fee, in wei per gas."""

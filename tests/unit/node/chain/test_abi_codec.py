@@ -34,23 +34,22 @@ def test_a_call_is_its_selector_and_its_arguments() -> None:
 
 
 def test_an_events_members_come_from_topics_and_data_in_order() -> None:
-    paid = abi_codec.packaged("Market").event("ProviderPaid")
-    job = b"\x01" * 32
-    log = _log((paid.hash, job, encode(["address"], [ALICE])), encode(["uint64"], [42]))
-    assert paid.decode_log(log) == {"job": job, "operator": ALICE, "amount": 42}
+    paid = abi_codec.packaged("Vault").event("StakeBonded")
+    log = _log((paid.hash, encode(["address"], [ALICE])), encode(["uint64"], [42]))
+    assert paid.decode_log(log) == {"operator": ALICE, "amount": 42}
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 31, b"\xff" * 32])
 def test_bytes_that_are_not_as_declared_are_a_chain_error(data: bytes) -> None:
-    paid = abi_codec.packaged("Market").event("ProviderPaid")
+    paid = abi_codec.packaged("Vault").event("StakeBonded")
     with pytest.raises(ChainError, match="not as declared"):
-        paid.decode_log(_log((paid.hash, b"\x01" * 32, encode(["address"], [ALICE])), data))
+        paid.decode_log(_log((paid.hash, encode(["address"], [ALICE])), data))
     with pytest.raises(ChainError, match="not as declared"):
         abi_codec.packaged("TestUsd").functions["decimals"].decode_result(data)
 
 
 def test_a_log_with_too_few_topics_is_a_chain_error() -> None:
-    paid = abi_codec.packaged("Market").event("ProviderPaid")
+    paid = abi_codec.packaged("Vault").event("StakeBonded")
     with pytest.raises(ChainError, match="number of topics"):
         paid.decode_log(_log((paid.hash,), encode(["uint64"], [42])))
 

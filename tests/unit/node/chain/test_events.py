@@ -6,8 +6,6 @@ import pytest
 from eth_abi.abi import encode
 
 from assay_node.chain import abi_codec, events
-from assay_node.chain.settlement import RECEIPTS_MAX, _fitting, _gas
-from assay_node.chain.transactions import GAS_MAX
 from assay_node.ports.chain import Paid, Slashed
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
@@ -18,8 +16,19 @@ WHO = [Address(f"0x{n:040x}") for n in range(1, 5)]
 JOBS = [bytes([n]) * 32 for n in range(1, 4)]
 
 
-def log(name: str, *values: Any, address: Address = MARKET) -> dict[str, Any]:
-    event = ABI.event(name)
+def share(party: Address, amount: int, kind: int) -> int:
+    place = 0xFFFFFF  # of no meaning here
+    return int(party, 16) | amount << 160 | kind << 224 | place << 232
+
+
+VOTE = b"\x05" * 28 + (60).to_bytes(4)
+SHARES = [share(WHO[0], 10, 0), share(WHO[1], 7, 2), share(WHO[3], 3, 3)]
+
+
+def log(
+    name: str, *values: Any, address: Address = MARKET, abi: abi_codec.Interface = ABI
+) -> dict[str, Any]:
+    event = abi.event(name)
     members = list(zip(event.types, event.indexed, values, strict=True))
     topics = [event.hash] + [encode([t], [v]) for t, indexed, v in members if indexed]
     data = encode([t for t, i, _ in members if not i], [v for _, i, v in members if not i])
@@ -41,11 +50,8 @@ def mined(*logs: dict[str, Any]) -> events.MinedTransaction:
 def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
     transaction = mined(
         log("ReceiptSkipped", JOBS[2], ABI_ERROR["Market_OrderExpired"]),
-        log("ProviderPaid", JOBS[0], WHO[0], 10),
-        log("ProviderSlashed", JOBS[0], WHO[1], 7),
-        log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13),
-        log("ProviderPaid", JOBS[1], WHO[0], 4),
-        log("JobWithoutQuorum", JOBS[1], WHO[2], WHO[3], 4),
+        log("JobSettled", JOBS[0], WHO[2], VOTE, SHARES),
+        log("JobWithoutQuorum", JOBS[1], WHO[2], [share(WHO[0], 4, 1), share(WHO[3], 0, 3)]),
     )
     (agreed, split), (skipped,) = events.read_settlements(transaction, MARKET, ABI)
     assert agreed.paid == (Paid(operator=WHO[0], amount_microusd=10),)
@@ -53,7 +59,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
         Slashed(operator=WHO[1], amount_microusd=7, reason=events.SLASH_REASON),
     )
     assert (agreed.agreed, agreed.seconds, agreed.fee_microusd) == (True, 60, 3)
-    assert (agreed.cost_microusd, agreed.winning_tag) == (13, b"\x05" * 32)
+    assert (agreed.cost_microusd, agreed.winning_tag) == (13, b"\x05" * 28 + bytes(4))
     assert (split.agreed, split.winning_tag, split.cost_microusd) == (False, None, 4)
     assert split.paid == (Paid(operator=WHO[0], amount_microusd=4),)
     assert {s.gas_used for s in (agreed, split)} == {100_000}
@@ -63,18 +69,19 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
 
 
 def test_events_of_other_contracts_are_not_believed() -> None:
-    forged = log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13, address=WHO[0])
+    forged = log("JobSettled", JOBS[0], WHO[2], VOTE, SHARES, address=WHO[0])
     assert events.read_settlements(mined(forged), MARKET, ABI) == ((), ())
 
 
 def test_earnings_add_up_what_was_paid_and_slashed() -> None:
-    logs = [
-        events.parse_log(log("ProviderPaid", JOBS[0], WHO[0], 10)),
-        events.parse_log(log("ProviderPaid", JOBS[1], WHO[0], 5)),
-        events.parse_log(log("ProviderSlashed", JOBS[2], WHO[0], 7)),
+    vault = abi_codec.packaged("Vault")
+    sums = [
+        10 + (1 << 128) + (1 << 160),  # a win and an effort
+        5 + (7 << 64) + (1 << 128) + (1 << 192),  # a win and a fault
     ]
-    assert events.sum_earnings(logs, ABI) == events.Earnings(
-        paid_microusd=15, slashed_microusd=7, jobs_paid=2, jobs_slashed=1
+    logs = [events.parse_log(log("OperatorSettled", WHO[0], word, abi=vault)) for word in sums]
+    assert events.sum_earnings(logs, vault) == events.Earnings(
+        paid_microusd=15, slashed_microusd=7, jobs_paid=3, jobs_slashed=1
     )
 
 
@@ -82,15 +89,6 @@ def test_earnings_add_up_what_was_paid_and_slashed() -> None:
 def test_a_malformed_receipt_from_a_node_is_a_chain_error(raw: Any) -> None:
     with pytest.raises(ChainError):
         events.parse_transaction_receipt(raw)
-
-
-def test_batches_stay_below_both_limits_and_are_not_needlessly_small() -> None:
-    assert RECEIPTS_MAX == 31
-    assert _fitting([3] * 200) == 63
-    assert _fitting([3, 3]) == 2
-    assert _fitting([1] * 200) == 107
-    for replicas in range(1, 9):
-        assert _gas([replicas] * _fitting([replicas] * 200)) < GAS_MAX
 
 
 ABI_ERROR = {error.name: error.selector for error in ABI.errors.values()}

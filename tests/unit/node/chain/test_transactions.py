@@ -71,7 +71,7 @@ async def test_a_transaction_is_byte_for_byte_what_eth_account_makes_of_it(
     theirs = Account.sign_transaction(
         {
             "type": 2, "chainId": 31_337, "nonce": 5, "to": to_checksum_address(CALL.to),
-            "value": 0, "data": CALL.data, "gas": 125_000,
+            "value": 0, "data": CALL.data, "gas": 185_000,
             "maxPriorityFeePerGas": GWEI, "maxFeePerGas": 7 * GWEI,
         },
         (1).to_bytes(32, "big"),
@@ -100,10 +100,10 @@ async def test_a_lapsed_reservation_is_given_out_again(
 async def test_the_gas_limit_is_the_callers_bound_while_a_trial_run_agrees(
     signer: TransactionSigner, node: FakeNode
 ) -> None:
-    assert _gas(await signer.prepare(CALL)) == 125_000
+    assert _gas(await signer.prepare(CALL)) == 185_000
     assert _gas(await signer.prepare(CALL, gas_bound=90_000)) == 90_000
     node.trial_refusal = RpcRefusal("out of gas")
-    assert _gas(await signer.prepare(CALL, gas_bound=90_000)) == 125_000
+    assert _gas(await signer.prepare(CALL, gas_bound=90_000)) == 185_000
     assert _gas(await signer.prepare(CALL, gas_bound=400_000)) == 400_000
 
 

@@ -1,0 +1,123 @@
+"""What Python packs, the contract reads: random receipts, by every signature and by one a signer."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assay_node.chain.packed import EACH_SIGNED, SignedOnce, cheapest_order, pack
+from assay_node.protocol import typed_data
+from assay_node.protocol.ids import Digest
+from assay_node.protocol.order import job_id, order_hash
+from assay_node.protocol.receipt import Receipt, commit_set, commitment, reveal_hash
+from tests.fixtures.chain import ChainLab
+from tests.fixtures.receipts import ANSWER, LIE
+from tests.integration.chain.test_settlement import Market, _market_of_strangers, wait_for_outcome
+
+JOBS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "outputs": st.sampled_from([[ANSWER] * 3, [ANSWER, LIE, ANSWER], [LIE, ANSWER, Digest(b"\xdd" * 32)]]),
+            "nonce": st.integers(0, (1 << 256) - 1),
+            "fee_microusd": st.integers(0, 5_000),
+            "max_seconds": st.integers(1, 1 << 16),
+            "max_rate_microusd": st.integers(100, 1 << 20),
+            "bond_microusd": st.integers(0, 1_000),
+            "commit_window_s": st.integers(0, (1 << 32) - 1),
+            "reveal_window_s": st.integers(0, (1 << 32) - 1),
+            "audit_bps": st.integers(0, 10_000),
+            "escalate": st.booleans(),
+        }
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda job: job["nonce"],
+)  # fmt: skip
+
+
+@pytest.fixture
+async def market(chain: ChainLab) -> Market:
+    return await _market_of_strangers(chain, 3)
+
+
+@pytest.mark.parametrize("once", ["none", "orders", "reveals", "both"])
+async def test_what_is_packed_is_what_is_settled(market: Market, once: str) -> None:
+    loop = asyncio.get_running_loop()
+
+    @settings(
+        max_examples=8, deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )  # fmt: skip
+    @given(jobs=JOBS)
+    def law(jobs: list[dict[str, Any]]) -> None:
+        asyncio.run_coroutine_threadsafe(_settles(market, jobs, once), loop).result()
+
+    await asyncio.to_thread(law)
+
+
+async def _settles(market: Market, jobs: list[dict[str, Any]], once: str) -> None:
+    """Settle these jobs packed: the events name each job id, so every member was read aright."""
+    receipts = cheapest_order([await _receipt(market, dict(job)) for job in jobs])
+    domain = market.wallet.domain
+    packed = pack(receipts, _signed_once(market, receipts, once))
+    call = market.wallet._contracts.market.call("settlePacked", packed, action="settling")
+    transaction = await market.wallet._transactions.prepare(call)
+    await market.wallet.send(transaction)
+    outcome = await wait_for_outcome(market.wallet, transaction)
+    # A nonce of an earlier example is spent; the job is named all the same.
+    assert all("NonceSpent" in job.reason for job in outcome.skipped)
+    told = {job.job_id for job in (*outcome.settlements, *outcome.skipped)}
+    assert told == {job_id(receipt.signed_order.order, domain) for receipt in receipts}
+    for receipt in receipts:
+        spent = await market.wallet.nonce_used(
+            receipt.signed_order.order.requester, receipt.signed_order.order.nonce_number
+        )
+        assert spent
+
+
+async def _receipt(market: Market, job: dict[str, Any]) -> Receipt:
+    nonce = job.pop("nonce").to_bytes(32)
+    return await market.receipt(job.pop("outputs"), nonce=nonce, **job)
+
+
+def _signed_once(market: Market, receipts: list[Receipt], once: str) -> SignedOnce:
+    if once == "none":
+        return EACH_SIGNED
+    domain = market.wallet.domain
+    orders, reveals = defaultdict(list), defaultdict(list)
+    for receipt in receipts:
+        order = receipt.signed_order.order
+        orders[order.requester].append(order_hash(order))
+        job = job_id(order, domain)
+        commits = commit_set(
+            [commitment(job, r.operator, r.tag, r.seconds, r.salt) for r in receipt.replicas]
+        )
+        for replica in receipt.replicas:
+            reveals[replica.operator].append(
+                reveal_hash(replica, job=job, commits=commits)
+            )
+    signers = {operator.address: operator.signer for operator in market.operators}
+    return SignedOnce(
+        orders=None if once == "reveals" else {
+            who: market.requester.sign_digest(domain.list_digest(typed_data.ORDERS_TYPE, hashes))
+            for who, hashes in orders.items()
+        },
+        reveals=None if once == "orders" else {
+            who: signers[who].sign_digest(domain.list_digest(typed_data.REVEALS_TYPE, hashes))
+            for who, hashes in reveals.items()
+        },
+    )  # fmt: skip
+
+
+async def test_lists_have_the_digests_that_the_contract_gives_them(market: Market) -> None:
+    contract = market.wallet._contracts.market
+    for function, kind in (
+        ("ordersDigest", typed_data.ORDERS_TYPE),
+        ("revealsDigest", typed_data.REVEALS_TYPE),
+    ):
+        for hashes in ([], [b"\x01" * 32], [b"\x01" * 32, b"\xfe" * 32]):
+            (told,) = await contract.read(function, [int.from_bytes(one) for one in hashes])
+            assert told == market.wallet.domain.list_digest(kind, hashes)
