@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../../src/interfaces/IMarket.sol";
-import {Order, Receipt} from "../../src/types/Orders.sol";
+import {Receipt} from "../../src/types/Orders.sol";
 import {PackedFixture} from "../utils/PackedFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 

@@ -1,7 +1,7 @@
 """The packed form of receipts, version 1: what `Market.settlePacked` reads.
 
-What many receipts share stands in tables (requesters, terms, seeds, operators), so that a receipt in
-a large batch takes a quarter of the bytes that its ABI form takes. Numbers are big-endian and of
+What many receipts share stands in tables (requesters, terms, seeds, operators), so that a receipt
+in a large batch takes a quarter of the bytes that its ABI form takes. Numbers are big-endian and of
 fixed width. docs/protocol/settlement.md lays the bytes out; `contracts/src/libraries/Packed.sol`
 reads them.
 """
@@ -183,7 +183,9 @@ def _seed(order: Order) -> bytes:
 
 
 def _parties(
-    parties: Iterable[Address], signed: Mapping[Address, bytes] | None, counts: Mapping[Address, int]
+    parties: Iterable[Address],
+    signed: Mapping[Address, bytes] | None,
+    counts: Mapping[Address, int],
 ) -> Iterable[bytes]:
     for party in parties:
         yield _address(party)
@@ -226,7 +228,7 @@ def _replica(replica: Replica, tables: _Tables, first: Digest, once: SignedOnce)
 
 
 def compact(signature: bytes) -> bytes:
-    """Return a signature r | s | v in the compact form of EIP-2098: r, and s with v's parity on top.
+    """Return a signature r | s | v in the compact form of EIP-2098: r, and s with v's parity.
 
     Zeros, which no key signs, for what is not r | s | v with v 27 or 28 and s below 2^255.
     """

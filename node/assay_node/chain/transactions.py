@@ -36,8 +36,8 @@ GAS_MARGIN: Final = 1.25
 not used is not paid for."""
 
 GAS_EXTRA: Final = 60_000
-"""And for what is written anew when a block lies between the estimate and the transaction: a count of
-seats that changes twice in one block keeps no history of it (two slots more, 22,100 gas each)."""
+"""And for what is written anew when a block lies between the estimate and the transaction: a count
+of seats that changes twice in one block keeps no history of it (two slots of 22,100 gas more)."""
 
 BASE_FEE_MARGIN: Final = 2
 """The base fee can double in 6 full blocks; what it did not rise is not paid for."""

@@ -104,9 +104,7 @@ class SignedOrder:
 
 def order_hash(order: Order) -> bytes:
     """Return the order's EIP-712 struct hash, of which a requester may sign a list."""
-    return typed_data.struct_hash(
-        typed_data.ORDER_TYPE, list(_ABI_TYPES), list(order.abi_values())
-    )
+    return typed_data.struct_hash(typed_data.ORDER_TYPE, list(_ABI_TYPES), list(order.abi_values()))
 
 
 def job_id(order: Order, domain: typed_data.Domain) -> Digest:

@@ -26,8 +26,8 @@ _SECP256K1_HALF_N: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE
 ORDER_TYPE: Final = (
     "Order(address requester,bytes32 spec,bytes32 hardwareClass,address scheduler,uint64 fee,"
     "uint64 maxRate,uint32 maxSeconds,uint64 bond,uint8 replicas,uint8 quorum,uint8 maxTicket,"
-    "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint16 auditBps,bool escalate,"
-    "uint256 nonce)"
+    "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint16 auditBps,"
+    "bool escalate,uint256 nonce)"
 )
 REVEAL_TYPE: Final = "Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)"
 COMMIT_TYPE: Final = "Commit(bytes32 job,uint32 round,uint64 rate,bytes32 commitment)"

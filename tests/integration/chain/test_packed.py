@@ -1,4 +1,4 @@
-"""What Python packs, the contract reads: random receipts, by every signature and by one a signer."""
+"""What Python packs, the contract reads: random receipts, with every signature or one a signer."""
 
 import asyncio
 from collections import defaultdict
@@ -17,10 +17,11 @@ from tests.fixtures.chain import ChainLab
 from tests.fixtures.receipts import ANSWER, LIE
 from tests.integration.chain.test_settlement import Market, _market_of_strangers, wait_for_outcome
 
+OTHER = Digest(b"\xdd" * 32)
 JOBS = st.lists(
     st.fixed_dictionaries(
         {
-            "outputs": st.sampled_from([[ANSWER] * 3, [ANSWER, LIE, ANSWER], [LIE, ANSWER, Digest(b"\xdd" * 32)]]),
+            "outputs": st.sampled_from([[ANSWER] * 3, [ANSWER, LIE, ANSWER], [LIE, ANSWER, OTHER]]),
             "nonce": st.integers(0, (1 << 256) - 1),
             "fee_microusd": st.integers(0, 5_000),
             "max_seconds": st.integers(1, 1 << 16),
@@ -96,9 +97,7 @@ def _signed_once(market: Market, receipts: list[Receipt], once: str) -> SignedOn
             [commitment(job, r.operator, r.tag, r.seconds, r.salt) for r in receipt.replicas]
         )
         for replica in receipt.replicas:
-            reveals[replica.operator].append(
-                reveal_hash(replica, job=job, commits=commits)
-            )
+            reveals[replica.operator].append(reveal_hash(replica, job=job, commits=commits))
     signers = {operator.address: operator.signer for operator in market.operators}
     return SignedOnce(
         orders=None if once == "reveals" else {

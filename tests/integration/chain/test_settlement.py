@@ -173,7 +173,9 @@ async def test_agreement_pays_each_winner_its_rate_for_the_median_seconds(market
         r.operator: r.rate_microusd * 20 for r in receipt.replicas
     }
     assert settlement.slashed == ()
-    assert settlement.winning_tag[:TAG_BYTES_COMPARED] == receipt.replicas[0].tag[:TAG_BYTES_COMPARED]
+    assert (
+        settlement.winning_tag[:TAG_BYTES_COMPARED] == receipt.replicas[0].tag[:TAG_BYTES_COMPARED]
+    )
     assert settlement.cost_microusd == (100 + 110 + 120) * 20 + settlement.fee_microusd
     order = receipt.signed_order.order
     assert settlement.job_id == job_id(order, market.wallet.domain)
@@ -298,7 +300,8 @@ async def test_a_full_batch_of_three_replicas_goes_through_one_transaction(
 ) -> None:
     word = secrets.token_bytes(31)
     receipts = [
-        await market.receipt([ANSWER] * 3, bond_microusd=0, nonce=word + bytes([i])) for i in range(180)
+        await market.receipt([ANSWER] * 3, bond_microusd=0, nonce=word + bytes([i]))
+        for i in range(180)
     ]
     count = receipts_fitting(receipts)
     assert market.wallet.receipts_per_transaction_max < count < 180

@@ -50,7 +50,9 @@ async def test_web3_sees_the_same_settlement(chain) -> None:
     shares = [word >> 160 & 0xFFFF_FFFF_FFFF_FFFF for word in settled["args"]["shares"]]
     slashed = sum(share.amount_microusd for share in settlement.slashed)
     assert sum(shares) == settlement.cost_microusd + slashed
-    assert {e["args"]["operator"].lower(): e["args"]["sums"] & (1 << 128) - 1 for e in operators} == {
+    assert {
+        e["args"]["operator"].lower(): e["args"]["sums"] & (1 << 128) - 1 for e in operators
+    } == {
         **{share.operator: share.amount_microusd for share in settlement.paid},
         **{share.operator: share.amount_microusd << 64 for share in settlement.slashed},
     }

@@ -11,13 +11,25 @@ from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.receipt import Receipt
 from assay_node.protocol.typed_data import Domain
-from tests.fixtures.receipts import ANSWER, LIE, Vote, a_receipt, an_order, key, operator, sign_order
+from tests.fixtures.receipts import (
+    ANSWER,
+    LIE,
+    Vote,
+    a_receipt,
+    an_order,
+    key,
+    operator,
+    sign_order,
+)
 
 DOMAIN = Domain(31337, Address("0x" + "0a" * 20))
 
 
 def receipt_of(
-    requester: int = 1, nonce: int = 0, operators: tuple[int, ...] = (1, 2, 3), lie: int | None = None
+    requester: int = 1,
+    nonce: int = 0,
+    operators: tuple[int, ...] = (1, 2, 3),
+    lie: int | None = None,
 ) -> Receipt:
     order = an_order(
         requester=key(requester).address,
@@ -91,7 +103,9 @@ def test_receipts_of_one_page_follow_each_other() -> None:
     assert packed.cheapest_order([one, other, later, again]) == [one, again, other, later]
 
 
-@pytest.mark.parametrize("signature", [b"", b"\x01" * 64, b"\x01" * 64 + b"\x1d", b"\xff" * 64 + b"\x1b"])
+@pytest.mark.parametrize(
+    "signature", [b"", b"\x01" * 64, b"\x01" * 64 + b"\x1d", b"\xff" * 64 + b"\x1b"]
+)
 def test_a_signature_of_another_form_becomes_nobodys(signature: bytes) -> None:
     assert packed.compact(signature) == bytes(64)
 
@@ -107,7 +121,7 @@ def test_batches_stay_below_both_limits_and_are_not_needlessly_small() -> None:
     receipts = [receipt_of(nonce=n) for n in range(160)]
     count = receipts_fitting(receipts)
     assert count == 160 or gas_bound(receipts[: count + 1]) > GAS_MAX
-    assert 100 < count
+    assert count > 100
     assert gas_bound(receipts[:count]) <= GAS_MAX
     assert packed.measure(receipts[:count]).bytes < TRANSACTION_BYTES_MAX
     assert receipts_fitting(receipts[:2]) == 2
