@@ -1,7 +1,6 @@
 """What Python packs, the contract reads: random receipts, with every signature or one a signer."""
 
 import asyncio
-from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 from assay_node.chain.packed import EACH_SIGNED, SignedOnce, cheapest_order, pack
 from assay_node.protocol import typed_data
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.order import job_id, order_hash
-from assay_node.protocol.receipt import Receipt, commit_set, commitment, reveal_hash
+from assay_node.protocol.order import job_id
+from assay_node.protocol.receipt import Receipt
 from tests.fixtures.chain import ChainLab
 from tests.fixtures.receipts import ANSWER, LIE
+from tests.fixtures.settling import sign_once
 from tests.integration.chain.test_settlement import Market, _market_of_strangers, wait_for_outcome
 
 OTHER = Digest(b"\xdd" * 32)
@@ -87,28 +87,12 @@ async def _receipt(market: Market, job: dict[str, Any]) -> Receipt:
 def _signed_once(market: Market, receipts: list[Receipt], once: str) -> SignedOnce:
     if once == "none":
         return EACH_SIGNED
-    domain = market.wallet.domain
-    orders, reveals = defaultdict(list), defaultdict(list)
-    for receipt in receipts:
-        order = receipt.signed_order.order
-        orders[order.requester].append(order_hash(order))
-        job = job_id(order, domain)
-        commits = commit_set(
-            [commitment(job, r.operator, r.tag, r.seconds, r.salt) for r in receipt.replicas]
-        )
-        for replica in receipt.replicas:
-            reveals[replica.operator].append(reveal_hash(replica, job=job, commits=commits))
+    requesters = {market.requester.address: market.requester}
     signers = {operator.address: operator.signer for operator in market.operators}
-    return SignedOnce(
-        orders=None if once == "reveals" else {
-            who: market.requester.sign_digest(domain.list_digest(typed_data.ORDERS_TYPE, hashes))
-            for who, hashes in orders.items()
-        },
-        reveals=None if once == "orders" else {
-            who: signers[who].sign_digest(domain.list_digest(typed_data.REVEALS_TYPE, hashes))
-            for who, hashes in reveals.items()
-        },
-    )  # fmt: skip
+    both = sign_once(market.wallet.domain, receipts, requesters, signers)
+    if once == "orders":
+        return SignedOnce(orders=both.orders)
+    return both if once == "both" else SignedOnce(reveals=both.reveals)
 
 
 async def test_lists_have_the_digests_that_the_contract_gives_them(market: Market) -> None:

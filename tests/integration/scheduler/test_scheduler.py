@@ -15,7 +15,7 @@ from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
 from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
-from assay_node.protocol.ids import Digest
+from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
 from assay_node.protocol.messages import SUBMIT, Submit
 from assay_node.protocol.offer import SignedOffer
@@ -75,7 +75,7 @@ class World:
         spec_cid, block = job_spec.encode(a_spec(inputs=cid))
         await inputs.add_bytes(block, codec=cids.DAG_CBOR)
         order = an_order(
-            requester=self.wallet.address,
+            requester=changes.pop("requester", self.wallet.address),
             scheduler=self.scheduler_wallet,
             hardware_class=CLASS,
             spec=cids.to_digest(spec_cid),
@@ -511,6 +511,16 @@ async def test_a_restarted_scheduler_remembers_its_providers_and_waits_for_them(
     away = membership.away_s([operator(1), operator(77)])
     assert away[operator(1)] < POLICY.timing.lease_grace_s
     assert away[operator(77)] == float("inf")
+
+
+async def test_a_smart_wallet_orders_by_the_key_that_it_registered(world):
+    wallet = Address("0x" + "5a" * 20)
+    world.chain.budgets[wallet] = 1 << 40
+    with pytest.raises(AssayError, match="not signed by its requester"):
+        await world.submit(requester=wallet)
+    world.chain.signers[wallet] = world.wallet.address
+    job = await world.submit(requester=wallet)
+    assert (await world.store.job(job)).signed_order.order.requester == wallet
 
 
 async def test_two_orders_cannot_promise_the_same_budget(world):

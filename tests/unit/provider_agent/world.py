@@ -94,6 +94,7 @@ class FakeChain:
         self.budget_microusd = 10**12
         self.used_nonces: set[int] = set()
         self.signer: Address | None = SIGNER.address
+        self.requester_signers: dict[Address, Address] = {}
         self.ahead_s = 0
         self.away = False
 
@@ -119,7 +120,7 @@ class FakeChain:
 
     async def signer_of(self, operator: Address) -> Address | None:
         self._ask()
-        return self.signer if operator == OPERATOR else None
+        return self.signer if operator == OPERATOR else self.requester_signers.get(operator)
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         self._ask()
