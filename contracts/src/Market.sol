@@ -7,7 +7,32 @@ import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
 import {Batch, Batches, Signed} from "./libraries/Batches.sol";
-import {Desk} from "./libraries/Desk.sol";
+import {
+    DESK_COUNT,
+    DESK_HARDWARE_CLASS,
+    DESK_JOB,
+    DESK_ORDER,
+    DESK_ORDER_BYTES,
+    DESK_PAYER,
+    DESK_R,
+    DESK_REQUESTER,
+    DESK_SEED,
+    DESK_SEED_BLOCK,
+    DESK_VOTES,
+    DESK_VS,
+    Desk,
+    VOTE_BYTES,
+    VOTE_KEY,
+    VOTE_OPERATOR,
+    VOTE_PLACE,
+    VOTE_R,
+    VOTE_RATE,
+    VOTE_SALT,
+    VOTE_SECS,
+    VOTE_TAG,
+    VOTE_TICKET,
+    VOTE_VS
+} from "./libraries/Desk.sol";
 import {Judge} from "./libraries/Judge.sol";
 import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
@@ -165,32 +190,32 @@ contract Market is IMarket, EIP712 {
     function _open(Receipt calldata receipt, uint256 desk, Batch memory batch) private pure {
         _openOrder(receipt.order, desk);
         (bytes32 r, bytes32 vs) = Signatures.compact(receipt.requesterSig);
-        Raw.store(desk + Desk.R, uint256(r));
-        Raw.store(desk + Desk.VS, uint256(vs));
-        Raw.store(desk + Desk.COUNT, receipt.replicas.length);
-        uint256 vote = desk + Desk.VOTES;
+        Raw.store(desk + DESK_R, uint256(r));
+        Raw.store(desk + DESK_VS, uint256(vs));
+        Raw.store(desk + DESK_COUNT, receipt.replicas.length);
+        uint256 vote = desk + DESK_VOTES;
         for (uint256 i = 0; i < receipt.replicas.length && i < MAX_REPLICAS; ++i) {
             Replica calldata replica = receipt.replicas[i];
-            Raw.store(vote + Desk.VOTE_OPERATOR, uint160(replica.operator));
-            Raw.store(vote + Desk.VOTE_TAG, uint256(replica.tag));
-            Raw.store(vote + Desk.VOTE_SECS, replica.secs);
-            Raw.store(vote + Desk.VOTE_SALT, uint256(replica.salt));
-            Raw.store(vote + Desk.VOTE_RATE, replica.rate);
-            Raw.store(vote + Desk.VOTE_TICKET, replica.ticket);
-            Raw.store(vote + Desk.VOTE_PLACE, batch.placeOf(replica.operator));
+            Raw.store(vote + VOTE_OPERATOR, uint160(replica.operator));
+            Raw.store(vote + VOTE_TAG, uint256(replica.tag));
+            Raw.store(vote + VOTE_SECS, replica.secs);
+            Raw.store(vote + VOTE_SALT, uint256(replica.salt));
+            Raw.store(vote + VOTE_RATE, replica.rate);
+            Raw.store(vote + VOTE_TICKET, replica.ticket);
+            Raw.store(vote + VOTE_PLACE, batch.placeOf(replica.operator));
             (r, vs) = Signatures.compact(replica.sig);
-            Raw.store(vote + Desk.VOTE_R, uint256(r));
-            Raw.store(vote + Desk.VOTE_VS, uint256(vs));
-            vote += Desk.VOTE_BYTES;
+            Raw.store(vote + VOTE_R, uint256(r));
+            Raw.store(vote + VOTE_VS, uint256(vs));
+            vote += VOTE_BYTES;
         }
-        uint256 hardwareClass = Raw.load(desk + Desk.HARDWARE_CLASS);
-        Raw.store(desk + Desk.SEED, batch.seedOf(hardwareClass, Raw.load(desk + Desk.SEED_BLOCK)));
+        uint256 hardwareClass = Raw.load(desk + DESK_HARDWARE_CLASS);
+        Raw.store(desk + DESK_SEED, batch.seedOf(hardwareClass, Raw.load(desk + DESK_SEED_BLOCK)));
     }
 
     /// @dev The compiler's own reading refuses members that are wider than their types.
     function _openOrder(Order calldata given, uint256 desk) private pure {
         Order memory order = given;
-        (uint256 to, uint256 size) = (desk + Desk.ORDER, Desk.ORDER_BYTES);
+        (uint256 to, uint256 size) = (desk + DESK_ORDER, DESK_ORDER_BYTES);
         assembly ("memory-safe") {
             mcopy(to, order, size)
             // It is used no more. Memory would else cost the square of the receipts.
@@ -234,7 +259,7 @@ contract Market is IMarket, EIP712 {
         returns (bytes4 reason)
     {
         if (batch.payers.length != 0) {
-            batch.payers[Raw.load(desk + Desk.PAYER)].list(orderHash);
+            batch.payers[Raw.load(desk + DESK_PAYER)].list(orderHash);
         } else if (!_orderSigned(desk)) {
             reason = Market_RequesterSignatureInvalid.selector;
         }
@@ -246,11 +271,11 @@ contract Market is IMarket, EIP712 {
     }
 
     function _orderSigned(uint256 desk) private view returns (bool) {
-        (uint256 r, uint256 vs) = (Raw.load(desk + Desk.R), Raw.load(desk + Desk.VS));
-        address signer = Signatures.recover(Raw.load(desk + Desk.JOB), r, vs);
+        (uint256 r, uint256 vs) = (Raw.load(desk + DESK_R), Raw.load(desk + DESK_VS));
+        address signer = Signatures.recover(Raw.load(desk + DESK_JOB), r, vs);
         // Of 160 bits.
         // forge-lint: disable-next-line(unsafe-typecast)
-        return _speaksFor(signer, address(uint160(Raw.load(desk + Desk.REQUESTER))));
+        return _speaksFor(signer, address(uint160(Raw.load(desk + DESK_REQUESTER))));
     }
 
     /// @dev Plain ECDSA by the requester's own key, or by one that it registered, which is how a smart wallet orders:
@@ -264,14 +289,14 @@ contract Market is IMarket, EIP712 {
     function _recoverReveals(uint256 desk, Batch memory batch) private view returns (bytes4) {
         unchecked {
             uint256 end = Desk.endOfVotes(desk);
-            for (uint256 vote = desk + Desk.VOTES; vote != end; vote += Desk.VOTE_BYTES) {
+            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
                 uint256 digest = Desk.digest(desk, Judge.hashReveal(desk, vote));
-                (uint256 r, uint256 vs) = (Raw.load(vote + Desk.VOTE_R), Raw.load(vote + Desk.VOTE_VS));
+                (uint256 r, uint256 vs) = (Raw.load(vote + VOTE_R), Raw.load(vote + VOTE_VS));
                 address signer = Signatures.recover(digest, r, vs);
                 if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
                 (uint256 place, uint256 operator) =
-                    (Raw.load(vote + Desk.VOTE_PLACE), Raw.load(vote + Desk.VOTE_OPERATOR));
-                Raw.store(vote + Desk.VOTE_KEY, batch.keyOf(place, operator, signer));
+                    (Raw.load(vote + VOTE_PLACE), Raw.load(vote + VOTE_OPERATOR));
+                Raw.store(vote + VOTE_KEY, batch.keyOf(place, operator, signer));
             }
             return GOOD;
         }
@@ -280,11 +305,11 @@ contract Market is IMarket, EIP712 {
     function _listReveals(uint256 desk, Batch memory batch) private pure {
         unchecked {
             uint256 end = Desk.endOfVotes(desk);
-            for (uint256 vote = desk + Desk.VOTES; vote != end; vote += Desk.VOTE_BYTES) {
-                uint256 place = Raw.load(vote + Desk.VOTE_PLACE);
+            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
+                uint256 place = Raw.load(vote + VOTE_PLACE);
                 batch.revealers[place].list(Judge.hashReveal(desk, vote));
                 // Each has one key.
-                Raw.store(vote + Desk.VOTE_KEY, place);
+                Raw.store(vote + VOTE_KEY, place);
             }
         }
     }
@@ -294,7 +319,7 @@ contract Market is IMarket, EIP712 {
         // No budget holds more than 64 bits of money.
         if (!Judge.decide(desk, batch)) return Market_BudgetTooSmall.selector;
         Judge.claim(desk, batch);
-        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(desk + Desk.PAYER));
+        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(desk + DESK_PAYER));
         ++batch.jobs;
         return GOOD;
     }

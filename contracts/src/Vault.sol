@@ -181,7 +181,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
             uint256 nonce = Raw.given(record + Records.NONCE);
             _turnTo(book, Raw.given(record + Records.REQUESTER), _lastShare(end), nonce >> 8);
             uint256 bit = _bit(nonce);
-            uint256 cost = _costOf(record, end);
+            uint256 cost = Records.costOf(record, end);
             if (book.nonces & bit != 0) {
                 book.refusals.push(job << 8 | uint256(Refusal.NonceSpent));
             } else if (book.amount < cost) {
@@ -392,49 +392,32 @@ contract Vault is IVault, ReentrancyGuardTransient {
         }
     }
 
-    /// @dev All that leaves the requester's budget: every share that is not slashed.
-    function _costOf(uint256 record, uint256 end) private pure returns (uint256 cost) {
-        unchecked {
-            for (uint256 cursor = record + Records.SHARES; cursor != end; cursor += Raw.WORD) {
-                uint256 share = Raw.given(cursor);
-                if (Records.kindOf(share) != Records.SLASHED) cost += Records.amountOf(share);
-            }
-        }
-    }
-
     /// @dev Adds a job's shares to the lines. No sum of payments outgrows 64 bits: they came out of budgets.
     function _enter(Book memory book, uint256 record, uint256 end) private view {
-        unchecked {
-            uint256 last = end - Raw.WORD;
-            (uint256 lines, uint256 operators) = (book.lines, book.operators);
-            for (uint256 cursor = record + Records.SHARES; cursor != last; cursor += Raw.WORD) {
-                uint256 share = Raw.given(cursor);
-                uint256 kind = Records.kindOf(share);
-                uint256 place = Records.placeOf(share);
-                assert(place < operators); // Market counts its operators
-                uint256 line = lines + place * LINE_BYTES;
-                Raw.store(line, Records.partyOf(share));
-                uint256 sums = line + Raw.WORD;
-                uint256 more = kind == Records.SLASHED
-                    ? _slash(book, share, Raw.load(sums))
-                    : Records.amountOf(share) + (kind == Records.WON ? WIN_ONE : EFFORT_ONE);
-                Raw.store(sums, Raw.load(sums) + more);
-            }
-            book.fees += Records.amountOf(Raw.given(last));
+        bool slashing = Records.addUp(record, end, book.lines, book.operators);
+        book.fees += Records.amountOf(_lastShare(end));
+        if (!slashing) return;
+        for (uint256 cursor = record + Records.SHARES; cursor != end; cursor += Raw.WORD) {
+            uint256 share = Raw.given(cursor);
+            if (Records.kindOf(share) == Records.SLASHED) _slash(book, share);
         }
     }
 
     /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something
     /// else.
-    /// @return more What it adds to the operator's Sums.
-    function _slash(Book memory book, uint256 share, uint256 sums) private view returns (uint256 more) {
+    function _slash(Book memory book, uint256 share) private view {
+        uint256 place = Records.placeOf(share);
+        assert(place < book.operators); // Market counts its operators
+        uint256 line = book.lines + place * LINE_BYTES;
+        uint256 sums = Raw.load(line + Raw.WORD);
         Account memory books = _accounts[_party(Records.partyOf(share))];
         uint256 available = books.bond - books.locked - Sums.wrap(sums).slashedOf();
         uint256 amount = Records.amountOf(share);
         if (amount > available) amount = available;
+        Raw.store(line, Records.partyOf(share));
+        Raw.store(line + Raw.WORD, sums + amount * SLASHED_ONE + FAULT_ONE);
         book.slashes.push(amount);
         book.slashed += amount;
-        return amount * SLASHED_ONE + FAULT_ONE;
     }
 
     function _writeAccounts(Book memory book) private {

@@ -3,7 +3,43 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
 import {Batch, Batches, Signed} from "./Batches.sol";
-import {Desk} from "./Desk.sol";
+import {
+    DESK_AUDIT_BPS,
+    DESK_BOND,
+    DESK_COMMIT_WINDOW,
+    DESK_COUNT,
+    DESK_ESCALATE,
+    DESK_EXPIRY,
+    DESK_FEE,
+    DESK_HARDWARE_CLASS,
+    DESK_MAX_RATE,
+    DESK_MAX_SECONDS,
+    DESK_MAX_TICKET,
+    DESK_NONCE,
+    DESK_PAYER,
+    DESK_QUORUM,
+    DESK_R,
+    DESK_REPLICAS,
+    DESK_REQUESTER,
+    DESK_REVEAL_WINDOW,
+    DESK_SCHEDULER,
+    DESK_SEED,
+    DESK_SEED_BLOCK,
+    DESK_SPEC,
+    DESK_VOTES,
+    DESK_VS,
+    Desk,
+    VOTE_BYTES,
+    VOTE_OPERATOR,
+    VOTE_PLACE,
+    VOTE_R,
+    VOTE_RATE,
+    VOTE_SALT,
+    VOTE_SECS,
+    VOTE_TAG,
+    VOTE_TICKET,
+    VOTE_VS
+} from "./Desk.sol";
 import {Parameters} from "./Parameters.sol";
 import {Raw} from "./Raw.sol";
 import {newWords} from "./Words.sol";
@@ -41,6 +77,11 @@ library Packed {
         uint256 termsOpen;
         uint256 seedOpen;
     }
+
+    // Where these members of Reader lie.
+    uint256 private constant READER_OPERATORS_AT = 0x1c0;
+    uint256 private constant READER_OPERATORS = 0x1e0;
+    uint256 private constant READER_OPERATOR_BYTES = 0x200;
 
     uint256 private constant VERSION = 1;
     uint256 private constant ORDERS_ONCE = 1;
@@ -94,13 +135,13 @@ library Packed {
             if (ownTags & 1 != 0 || ownTags >> count != 0) _fail(reader);
             if (count > Parameters.MAX_REPLICAS || count > reader.replicas) _fail(reader);
             reader.replicas -= count;
-            Raw.store(desk + Desk.COUNT, count);
-            uint256 nonce = Raw.load(desk + Desk.NONCE);
-            Raw.store(desk + Desk.NONCE, nonce >> 8 << 8 | _field(head, 48, 8));
-            Raw.store(desk + Desk.EXPIRY, _field(head, 56, 64));
-            Raw.store(desk + Desk.SPEC, Raw.given(position + 15));
-            Raw.store(desk + Desk.R, Raw.given(position + 79));
-            Raw.store(desk + Desk.VS, Raw.given(position + 111));
+            Raw.store(desk + DESK_COUNT, count);
+            uint256 nonce = Raw.load(desk + DESK_NONCE);
+            Raw.store(desk + DESK_NONCE, nonce >> 8 << 8 | _field(head, 48, 8));
+            Raw.store(desk + DESK_EXPIRY, _field(head, 56, 64));
+            Raw.store(desk + DESK_SPEC, Raw.given(position + 15));
+            Raw.store(desk + DESK_R, Raw.given(position + 79));
+            Raw.store(desk + DESK_VS, Raw.given(position + 111));
             uint256 votes = position + RECEIPT_BYTES_MIN + reader.orderSignature;
             _openVotes(reader, desk, votes, Raw.given(position + 47), ownTags);
             return true;
@@ -130,26 +171,26 @@ library Packed {
             uint256 cursor = reader.termsAt + place * TERMS_BYTES;
             uint256 payer = Raw.given(cursor) >> 240;
             if (payer >= reader.requesters) _fail(reader);
-            Raw.store(desk + Desk.PAYER, payer);
+            Raw.store(desk + DESK_PAYER, payer);
             uint256 requester = Raw.given(reader.requestersAt + payer * reader.requesterBytes);
-            Raw.store(desk + Desk.REQUESTER, requester >> 96);
+            Raw.store(desk + DESK_REQUESTER, requester >> 96);
             uint256 word = Raw.given(cursor + 2);
-            Raw.store(desk + Desk.SCHEDULER, word >> 96);
-            Raw.store(desk + Desk.FEE, _field(word, 160, 64));
-            Raw.store(desk + Desk.MAX_SECONDS, _field(word, 224, 32));
+            Raw.store(desk + DESK_SCHEDULER, word >> 96);
+            Raw.store(desk + DESK_FEE, _field(word, 160, 64));
+            Raw.store(desk + DESK_MAX_SECONDS, _field(word, 224, 32));
             word = Raw.given(cursor + 34);
-            Raw.store(desk + Desk.MAX_RATE, _field(word, 0, 64));
-            Raw.store(desk + Desk.BOND, _field(word, 64, 64));
-            Raw.store(desk + Desk.REPLICAS, _field(word, 128, 8));
-            Raw.store(desk + Desk.QUORUM, _field(word, 136, 8));
-            Raw.store(desk + Desk.MAX_TICKET, _field(word, 144, 8));
-            Raw.store(desk + Desk.COMMIT_WINDOW, _field(word, 152, 32));
-            Raw.store(desk + Desk.REVEAL_WINDOW, _field(word, 184, 32));
-            Raw.store(desk + Desk.AUDIT_BPS, _field(word, 216, 16));
+            Raw.store(desk + DESK_MAX_RATE, _field(word, 0, 64));
+            Raw.store(desk + DESK_BOND, _field(word, 64, 64));
+            Raw.store(desk + DESK_REPLICAS, _field(word, 128, 8));
+            Raw.store(desk + DESK_QUORUM, _field(word, 136, 8));
+            Raw.store(desk + DESK_MAX_TICKET, _field(word, 144, 8));
+            Raw.store(desk + DESK_COMMIT_WINDOW, _field(word, 152, 32));
+            Raw.store(desk + DESK_REVEAL_WINDOW, _field(word, 184, 32));
+            Raw.store(desk + DESK_AUDIT_BPS, _field(word, 216, 16));
             uint256 escalate = _field(word, 232, 8);
             if (escalate > 1) _fail(reader);
-            Raw.store(desk + Desk.ESCALATE, escalate);
-            Raw.store(desk + Desk.NONCE, Raw.given(cursor + 63) << 8);
+            Raw.store(desk + DESK_ESCALATE, escalate);
+            Raw.store(desk + DESK_NONCE, Raw.given(cursor + 63) << 8);
         }
     }
 
@@ -158,50 +199,51 @@ library Packed {
             if (place >= reader.seeds) _fail(reader);
             reader.seedOpen = place + 1;
             uint256 cursor = reader.seedsAt + place * SEED_BYTES;
-            Raw.store(desk + Desk.SEED, place);
-            Raw.store(desk + Desk.HARDWARE_CLASS, Raw.given(cursor));
-            Raw.store(desk + Desk.SEED_BLOCK, Raw.given(cursor + 32) >> 192);
+            Raw.store(desk + DESK_SEED, place);
+            Raw.store(desk + DESK_HARDWARE_CLASS, Raw.given(cursor));
+            Raw.store(desk + DESK_SEED_BLOCK, Raw.given(cursor + 32) >> 192);
         }
     }
 
     /// @dev For each: operator (2), ticket (1), seconds (4), rate (8), salt (32), its own tag (32) where a bit of
-    /// `ownTags` says so, signature (64).
+    /// `ownTags` says so, signature (64). In assembly: there are hundreds in a batch.
     /// @param tag The first replica's.
     function _openVotes(Reader memory reader, uint256 desk, uint256 position, uint256 tag, uint256 ownTags)
         private
         pure
     {
-        unchecked {
-            (uint256 cursor, uint256 size, uint256 count) =
-                (reader.operatorsAt, reader.operatorBytes, reader.operators);
-            uint256 end = Desk.endOfVotes(desk);
-            for (uint256 vote = desk + Desk.VOTES; vote != end; vote += Desk.VOTE_BYTES) {
-                uint256 head = Raw.given(position);
-                uint256 place = head >> 240;
-                if (place >= count) _fail(reader);
-                Raw.store(vote + Desk.VOTE_PLACE, place);
-                Raw.store(vote + Desk.VOTE_OPERATOR, Raw.given(cursor + place * size) >> 96);
-                Raw.store(vote + Desk.VOTE_TICKET, _field(head, 16, 8));
-                Raw.store(vote + Desk.VOTE_SECS, _field(head, 24, 32));
-                Raw.store(vote + Desk.VOTE_RATE, _field(head, 56, 64));
-                Raw.store(vote + Desk.VOTE_SALT, Raw.given(position + 15));
-                position += REPLICA_BYTES_MIN;
-                uint256 itsTag = tag;
-                if (ownTags & 1 != 0) {
-                    itsTag = Raw.given(position);
-                    if (itsTag == tag) _fail(reader);
-                    position += Raw.WORD;
+        bool bad;
+        (uint256 signature, uint256 end) = (reader.revealSignature, Desk.endOfVotes(desk));
+        assembly ("memory-safe") {
+            for { let vote := add(desk, DESK_VOTES) } lt(vote, end) { vote := add(vote, VOTE_BYTES) } {
+                let head := calldataload(position)
+                let place := shr(240, head)
+                bad := or(bad, iszero(lt(place, mload(add(reader, READER_OPERATORS)))))
+                let operator := mul(place, mload(add(reader, READER_OPERATOR_BYTES)))
+                operator := calldataload(add(mload(add(reader, READER_OPERATORS_AT)), operator))
+                mstore(add(vote, VOTE_PLACE), place)
+                mstore(add(vote, VOTE_OPERATOR), shr(96, operator))
+                mstore(add(vote, VOTE_TICKET), byte(2, head))
+                mstore(add(vote, VOTE_SECS), and(shr(200, head), 0xffffffff))
+                mstore(add(vote, VOTE_RATE), and(shr(136, head), 0xffffffffffffffff))
+                mstore(add(vote, VOTE_SALT), calldataload(add(position, 15)))
+                mstore(add(vote, VOTE_TAG), tag)
+                position := add(position, REPLICA_BYTES_MIN)
+                if and(ownTags, 1) {
+                    let own := calldataload(position)
+                    bad := or(bad, eq(own, tag))
+                    mstore(add(vote, VOTE_TAG), own)
+                    position := add(position, 0x20)
                 }
-                ownTags >>= 1;
-                Raw.store(vote + Desk.VOTE_TAG, itsTag);
-                Raw.store(vote + Desk.VOTE_R, Raw.given(position));
-                Raw.store(vote + Desk.VOTE_VS, Raw.given(position + 32));
-                position += reader.revealSignature;
+                ownTags := shr(1, ownTags)
+                mstore(add(vote, VOTE_R), calldataload(position))
+                mstore(add(vote, VOTE_VS), calldataload(add(position, 0x20)))
+                position := add(position, signature)
             }
-            // What was read past the end is not used.
-            if (position > reader.end) _fail(reader);
-            reader.position = position;
         }
+        // What was read past an end is not used.
+        if (bad || position > reader.end) _fail(reader);
+        reader.position = position;
     }
 
     // --- tables -------------------------------------------------------------------------------

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Raw} from "./Raw.sol";
-
 /// @notice The verdict on k opened votes.
 /// @dev Pure, and the same as `tally` in `node/assay_node/protocol/receipt.py`. A vote is one word: the tag's first
 /// 28 bytes, then 4 bytes of seconds.
 library Tally {
     uint256 private constant SECONDS_BITS = 32;
-    uint256 private constant SECONDS_MASK = type(uint32).max;
+    uint256 private constant SECONDS_MASK = 0xffffffff;
 
     function toVote(bytes32 tag, uint256 secs) internal pure returns (uint256) {
         return uint256(tag) >> SECONDS_BITS << SECONDS_BITS | secs;
@@ -36,21 +34,21 @@ library Tally {
         }
     }
 
+    /// @dev In assembly, like the median: every vote comes by here.
     function _agreeing(uint256[] memory votes, uint256 first)
         private
         pure
         returns (uint256 group, uint256 size)
     {
-        unchecked {
-            uint256 cursor = _at(votes, first);
-            uint256 end = _at(votes, votes.length);
-            uint256 tag = Raw.load(cursor) >> SECONDS_BITS;
-            for (uint256 bit = uint256(1) << first; cursor != end; bit <<= 1) {
-                if (Raw.load(cursor) >> SECONDS_BITS == tag) {
-                    group |= bit;
-                    ++size;
-                }
-                cursor += Raw.WORD;
+        assembly ("memory-safe") {
+            let cursor := add(add(votes, 0x20), shl(5, first))
+            let end := add(add(votes, 0x20), shl(5, mload(votes)))
+            let tag := shr(SECONDS_BITS, mload(cursor))
+            for { let bit := shl(first, 1) } lt(cursor, end) { bit := shl(1, bit) } {
+                let same := eq(shr(SECONDS_BITS, mload(cursor)), tag)
+                group := or(group, mul(bit, same))
+                size := add(size, same)
+                cursor := add(cursor, 0x20)
             }
         }
     }
@@ -60,30 +58,45 @@ library Tally {
     function _lowerMedian(uint256[] memory votes, uint256 group, uint256 size)
         private
         pure
-        returns (uint256)
+        returns (uint256 secs)
     {
-        unchecked {
-            uint256 sorted = 0;
-            uint256 filled = 0;
-            for (uint256 cursor = _at(votes, 0); group != 0; cursor += Raw.WORD) {
-                if (group & 1 == 1) {
-                    uint256 secs = Raw.load(cursor) & SECONDS_MASK;
-                    uint256 place = 0;
-                    while (place < filled && sorted >> place & SECONDS_MASK < secs) place += SECONDS_BITS;
-                    uint256 larger = sorted >> place;
-                    sorted ^= larger << place;
-                    sorted |= (larger << SECONDS_BITS | secs) << place;
-                    filled += SECONDS_BITS;
+        // Three of three, the common job, for a tenth of the gas.
+        if (group == 7) return _middle(votes);
+        assembly ("memory-safe") {
+            let sorted := 0
+            let filled := 0
+            for { let cursor := add(votes, 0x20) } group { cursor := add(cursor, 0x20) } {
+                if and(group, 1) {
+                    secs := and(mload(cursor), SECONDS_MASK)
+                    let place := 0
+                    let larger := sorted
+                    for {} lt(place, filled) {} {
+                        if iszero(lt(and(larger, SECONDS_MASK), secs)) { break }
+                        place := add(place, SECONDS_BITS)
+                        larger := shr(SECONDS_BITS, larger)
+                    }
+                    sorted := xor(sorted, shl(place, larger))
+                    sorted := or(sorted, shl(place, or(shl(SECONDS_BITS, larger), secs)))
+                    filled := add(filled, SECONDS_BITS)
                 }
-                group >>= 1;
+                group := shr(1, group)
             }
-            return sorted >> (size - 1) / 2 * SECONDS_BITS & SECONDS_MASK;
+            secs := and(shr(mul(shr(1, sub(size, 1)), SECONDS_BITS), sorted), SECONDS_MASK)
         }
     }
 
-    function _at(uint256[] memory votes, uint256 i) private pure returns (uint256 cursor) {
+    /// @dev The median of the first three.
+    function _middle(uint256[] memory votes) private pure returns (uint256 secs) {
         assembly ("memory-safe") {
-            cursor := add(add(votes, 0x20), shl(5, i))
+            let a := and(mload(add(votes, 0x20)), SECONDS_MASK)
+            let b := and(mload(add(votes, 0x40)), SECONDS_MASK)
+            let c := and(mload(add(votes, 0x60)), SECONDS_MASK)
+            let swap := mul(xor(a, b), gt(a, b))
+            a := xor(a, swap) // the lower of both
+            b := xor(b, swap)
+            secs := c
+            if lt(c, a) { secs := a }
+            if gt(c, b) { secs := b }
         }
     }
 }
