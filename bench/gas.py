@@ -10,12 +10,13 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tests.fixtures.chain import BLOCK_TIME_S, ChainLab
+from tests.fixtures.settling import SteadyMarket
+
 from assay_node.chain.packed import EACH_SIGNED
 from assay_node.devnet.anvil import AnvilProcess, AnvilSettings
 from assay_node.devnet.deploy import deploy
 from bench.figures import Figure
-from tests.fixtures.chain import BLOCK_TIME_S, ChainLab
-from tests.fixtures.settling import SteadyMarket
 
 TRANSACTION_GAS_MAX = 1 << 24
 IEXEC_K3 = 2_140_000

@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
 import {Batch} from "./Batches.sol";
+// Assembly uses them, which solhint does not see.
+// solhint-disable no-unused-import
 import {
     COMMITMENT_ENCODED_BYTES,
     DESK_AUDIT_BPS,
@@ -42,6 +44,7 @@ import {
     VOTE_TAG,
     VOTE_TICKET
 } from "./Desk.sol";
+// solhint-enable no-unused-import
 import {Parameters} from "./Parameters.sol";
 import {Raw} from "./Raw.sol";
 import {Records} from "./Records.sol";

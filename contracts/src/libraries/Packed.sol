@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
 import {Batch, Batches, Signed} from "./Batches.sol";
+// Assembly uses them, which solhint does not see.
+// solhint-disable no-unused-import
 import {
     DESK_AUDIT_BPS,
     DESK_BOND,
@@ -40,6 +42,7 @@ import {
     VOTE_TICKET,
     VOTE_VS
 } from "./Desk.sol";
+// solhint-enable no-unused-import
 import {Parameters} from "./Parameters.sol";
 import {Raw} from "./Raw.sol";
 import {newWords} from "./Words.sol";
