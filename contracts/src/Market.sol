@@ -1,46 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
 import {ICourt} from "./interfaces/ICourt.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
+import {Batch, Batches, Signed} from "./libraries/Batches.sol";
+import {
+    DESK_COUNT,
+    DESK_HARDWARE_CLASS,
+    DESK_JOB,
+    DESK_ORDER,
+    DESK_ORDER_BYTES,
+    DESK_PAYER,
+    DESK_R,
+    DESK_REQUESTER,
+    DESK_SEED,
+    DESK_SEED_BLOCK,
+    DESK_VOTES,
+    DESK_VS,
+    Desk,
+    VOTE_BYTES,
+    VOTE_KEY,
+    VOTE_OPERATOR,
+    VOTE_PLACE,
+    VOTE_R,
+    VOTE_RATE,
+    VOTE_SALT,
+    VOTE_SECS,
+    VOTE_TAG,
+    VOTE_TICKET,
+    VOTE_VS
+} from "./libraries/Desk.sol";
+import {Judge} from "./libraries/Judge.sol";
+import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
-import {Tally} from "./libraries/Tally.sol";
+import {Raw} from "./libraries/Raw.sol";
+import {Records} from "./libraries/Records.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {Posting, PostingResult} from "./types/Accounts.sol";
+import {Words, newWords} from "./libraries/Words.sol";
 import {Referral} from "./types/Courts.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
-import {Claim, ClaimsResult} from "./types/Seats.sol";
-import {Share, ShareKind, toShare} from "./types/Share.sol";
+import {ClaimsResult, FailedClaim} from "./types/Seats.sol";
+import {Share} from "./types/Share.sol";
+import {Refusal} from "./types/Sums.sol";
 
 /// @notice Judges receipts; see IMarket.
-/// @dev Each receipt is judged without touching state; the good ones go to the Vault in one call, which still
-/// refuses those whose nonce or budget is spent by then.
+/// @dev Both forms of receipts are read into the same memory and judged by the same code, without touching state. What
+/// only Providers can tell is asked in one call for all of them, and the good ones go to the Vault in another, which
+/// still refuses those whose nonce or budget is spent by then.
 contract Market is IMarket, EIP712 {
-    /// @dev What the events say of a job, beside its posting.
-    struct Verdict {
-        bytes32 job;
-        /// The number of its receipt, plus one, where somebody may still be proved right or wrong.
-        uint256 toCourt;
-        bytes32 tag;
-        uint256 winners;
-        uint32 secs;
-    }
-
-    /// @dev The good receipts of a batch. Arrays are sized for all of them and cut to what was used.
-    struct Batch {
-        uint256 length;
-        uint256 shareCount;
-        /// The number of the one that is judged, plus one.
-        uint256 receipt;
-        Verdict[] verdicts;
-        Posting[] postings;
-        Share[] shares;
-    }
+    using Batches for Batch;
+    using Batches for Signed;
 
     /// @notice Seconds that an order may lie ahead of its expiry when it is settled.
     uint256 public constant HORIZON = Parameters.HORIZON;
@@ -49,7 +63,7 @@ contract Market is IMarket, EIP712 {
     /// @notice Share of rate x seconds that is paid when no quorum forms, in 1/10,000.
     uint256 public constant EFFORT_BPS = Parameters.EFFORT_BPS;
 
-    bytes4 private constant GOOD = bytes4(0);
+    bytes4 private constant GOOD = Judge.GOOD;
 
     IVault private immutable VAULT;
     IProviders private immutable PROVIDERS;
@@ -65,22 +79,25 @@ contract Market is IMarket, EIP712 {
 
     /// @inheritdoc IMarket
     function settle(Receipt[] calldata receipts) external {
-        Batch memory batch = _emptyBatch(receipts);
+        uint256 replicas = 0;
         for (uint256 i = 0; i < receipts.length; ++i) {
-            uint256 freeMemory;
-            assembly ("memory-safe") {
-                freeMemory := mload(0x40)
-            }
-            bytes32 job = jobId(receipts[i].order);
-            batch.receipt = i + 1;
-            bytes4 reason = _judge(receipts[i], job, batch);
-            if (reason != GOOD) emit ReceiptSkipped(job, reason);
-            // What a verdict needs lies in the batch. Memory would else cost the square of the receipts.
-            assembly ("memory-safe") {
-                mstore(0x40, freeMemory)
-            }
+            replicas += receipts[i].replicas.length;
         }
-        if (batch.length != 0) _post(batch, receipts);
+        (uint256 desk, Batch memory batch) = _prepare(receipts.length, replicas);
+        for (uint256 i = 0; i < receipts.length; ++i) {
+            _open(receipts[i], desk, batch);
+            _judge(desk, batch);
+        }
+        _conclude(desk, batch);
+    }
+
+    /// @inheritdoc IMarket
+    function settlePacked(bytes calldata packed) external {
+        uint256 desk = Desk.create(_domainSeparatorV4());
+        (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed);
+        while (Packed.next(reader, desk)) _judge(desk, batch);
+        Packed.close(reader, batch);
+        _conclude(desk, batch);
     }
 
     /// @inheritdoc IMarket
@@ -90,6 +107,16 @@ contract Market is IMarket, EIP712 {
         returns (bytes32)
     {
         return _hashTypedDataV4(TypedData.hashCommit(job, round, rate, commitment_));
+    }
+
+    /// @inheritdoc IMarket
+    function ordersDigest(uint256[] calldata orders) external view returns (bytes32) {
+        return _hashTypedDataV4(TypedData.hashWords(TypedData.ORDERS_TYPEHASH, orders));
+    }
+
+    /// @inheritdoc IMarket
+    function revealsDigest(uint256[] calldata reveals) external view returns (bytes32) {
+        return _hashTypedDataV4(TypedData.hashWords(TypedData.REVEALS_TYPEHASH, reveals));
     }
 
     /// @inheritdoc IMarket
@@ -103,13 +130,13 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @inheritdoc IMarket
-    function providers() external view returns (IProviders) {
-        return PROVIDERS;
+    function court() external view returns (ICourt) {
+        return COURT;
     }
 
     /// @inheritdoc IMarket
-    function court() external view returns (ICourt) {
-        return COURT;
+    function providers() external view returns (IProviders) {
+        return PROVIDERS;
     }
 
     /// @inheritdoc IMarket
@@ -122,273 +149,18 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @inheritdoc IMarket
-    function jobId(Order calldata order) public view returns (bytes32) {
+    function jobId(Order calldata order) external view returns (bytes32) {
         return _hashTypedDataV4(TypedData.hashOrder(order));
     }
 
     /// @inheritdoc IMarket
     function revealDigest(bytes32 job, bytes32 commits, bytes32 tag, uint64 rate, uint32 secs)
-        public
+        external
         view
         returns (bytes32)
     {
         return _hashTypedDataV4(TypedData.hashReveal(job, commits, tag, rate, secs));
     }
-
-    // --- judging ------------------------------------------------------------------------------
-
-    /// @dev Everything that makes a receipt true, cheapest first, and then its verdict. Reverts for nothing that
-    /// a stranger can put into a receipt.
-    function _judge(Receipt calldata receipt, bytes32 job, Batch memory batch)
-        private
-        view
-        returns (bytes4 reason)
-    {
-        Order calldata order = receipt.order;
-        Replica[] calldata replicas = receipt.replicas;
-        reason = _checkOrder(order, replicas.length);
-        if (reason != GOOD) return reason;
-        reason = _checkReplicas(order, replicas);
-        if (reason != GOOD) return reason;
-        if (!_signedBy(order.requester, job, receipt.requesterSig)) {
-            return Market_RequesterSignatureInvalid.selector;
-        }
-        reason = _checkReveals(order, replicas, job);
-        if (reason != GOOD) return reason;
-        return _decide(order, replicas, job, batch);
-    }
-
-    function _checkOrder(Order calldata order, uint256 replicas) private view returns (bytes4) {
-        if (replicas != order.replicas || replicas == 0 || replicas > MAX_REPLICAS) {
-            return Market_ReplicaCountInvalid.selector;
-        }
-        if (uint256(order.quorum) * 2 <= replicas || order.quorum > replicas) {
-            return Market_QuorumInvalid.selector;
-        }
-        if (block.timestamp > order.expiry) return Market_OrderExpired.selector;
-        if (order.expiry > block.timestamp + HORIZON) return Market_ExpiryTooFar.selector;
-        return GOOD;
-    }
-
-    /// @dev With tickets strictly rising to `maxTicket` the scheduler may pass over the unwilling, but not shop
-    /// around; an operator with many seats still has one vote.
-    function _checkReplicas(Order calldata order, Replica[] calldata replicas) private pure returns (bytes4) {
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            if (replica.rate > order.maxRate) return Market_RateTooHigh.selector;
-            if (replica.ticket > order.maxTicket) return Market_TicketTooHigh.selector;
-            if (i != 0 && replica.ticket <= replicas[i - 1].ticket) return Market_TicketsNotRising.selector;
-            for (uint256 earlier = 0; earlier < i; ++earlier) {
-                if (replicas[earlier].operator == replica.operator) return Market_OperatorTwice.selector;
-            }
-        }
-        return GOOD;
-    }
-
-    /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
-    function _checkReveals(Order calldata order, Replica[] calldata replicas, bytes32 job)
-        private
-        view
-        returns (bytes4)
-    {
-        bytes32 commits = _commitSet(replicas, job);
-        Claim[] memory claims = new Claim[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            bytes32 digest = revealDigest(job, commits, replica.tag, replica.rate, replica.secs);
-            (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, replica.sig);
-            if (err != ECDSA.RecoverError.NoError) return Market_RevealSignatureInvalid.selector;
-            claims[i] = Claim(replica.ticket, replica.operator, signer);
-        }
-        ClaimsResult result = PROVIDERS.check(order.hardwareClass, order.seedBlock, job, claims);
-        if (result == ClaimsResult.Valid) return GOOD;
-        if (result == ClaimsResult.SeedUnknown) return Market_SeedUnknown.selector;
-        if (result == ClaimsResult.SeedTooOld) return Market_SeedTooOld.selector;
-        if (result == ClaimsResult.NotDrawn) return Market_OperatorNotDrawn.selector;
-        return Market_SignerNotRegistered.selector;
-    }
-
-    function _commitSet(Replica[] calldata replicas, bytes32 job) private pure returns (bytes32) {
-        bytes32[] memory commits = new bytes32[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            Replica calldata replica = replicas[i];
-            commits[i] =
-                TypedData.hashCommitment(job, replica.operator, replica.tag, replica.secs, replica.salt);
-        }
-        return keccak256(abi.encodePacked(commits));
-    }
-
-    /// @dev Plain ECDSA by a key: a contract could take its word back once the work is done.
-    function _signedBy(address signer, bytes32 digest, bytes calldata signature) private pure returns (bool) {
-        (address recovered, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return err == ECDSA.RecoverError.NoError && recovered == signer;
-    }
-
-    // --- deciding -----------------------------------------------------------------------------
-
-    /// @dev Tallies the votes and adds the job to the batch.
-    function _decide(Order calldata order, Replica[] calldata replicas, bytes32 job, Batch memory batch)
-        private
-        pure
-        returns (bytes4)
-    {
-        uint256[] memory votes = new uint256[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            votes[i] = Tally.toVote(replicas[i].tag, replicas[i].secs);
-        }
-        (uint256 winners, uint256 secs) = Tally.count(votes, order.quorum, order.maxSeconds);
-        uint256 firstShare = batch.shareCount;
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            (uint256 amount, ShareKind kind) = _dueTo(order, replicas[i], winners, secs, i);
-            // No budget holds more than 64 bits of money.
-            if (amount > type(uint64).max) return Market_BudgetTooSmall.selector;
-            // forge-lint: disable-next-line(unsafe-typecast)
-            batch.shares[firstShare + i] = toShare(replicas[i].operator, uint64(amount), kind);
-        }
-        batch.shareCount = firstShare + replicas.length;
-
-        Verdict memory verdict = batch.verdicts[batch.length];
-        verdict.job = job;
-        verdict.winners = winners;
-        // Paid seconds are the smaller of two 32-bit values.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        verdict.secs = uint32(secs);
-        if (winners != 0) verdict.tag = _firstWinner(replicas, winners).tag;
-        if (_concernsCourt(order, winners)) verdict.toCourt = batch.receipt;
-
-        Posting memory posting = batch.postings[batch.length];
-        posting.requester = order.requester;
-        posting.scheduler = order.scheduler;
-        posting.nonce = order.nonce;
-        posting.fee = winners == 0 ? 0 : order.fee;
-        // At most MAX_REPLICAS.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        posting.shares = uint8(replicas.length);
-        ++batch.length;
-        return GOOD;
-    }
-
-    function _dueTo(Order calldata order, Replica calldata replica, uint256 winners, uint256 secs, uint256 i)
-        private
-        pure
-        returns (uint256 amount, ShareKind kind)
-    {
-        if (winners == 0) {
-            uint256 own = replica.secs < order.maxSeconds ? replica.secs : order.maxSeconds;
-            return (replica.rate * own * EFFORT_BPS / Parameters.BPS, ShareKind.Effort);
-        }
-        if (winners >> i & 1 == 1) return (replica.rate * secs, ShareKind.Won);
-        return (order.bond, ShareKind.Slashed);
-    }
-
-    function _concernsCourt(Order calldata order, uint256 winners) private pure returns (bool) {
-        if (winners == 0) return order.escalate;
-        return order.auditBps != 0 || winners + 1 != uint256(1) << order.replicas;
-    }
-
-    function _firstWinner(Replica[] calldata replicas, uint256 winners)
-        private
-        pure
-        returns (Replica calldata)
-    {
-        uint256 i = 0;
-        while (winners >> i & 1 == 0) ++i;
-        return replicas[i];
-    }
-
-    // --- posting ------------------------------------------------------------------------------
-
-    function _emptyBatch(Receipt[] calldata receipts) private pure returns (Batch memory batch) {
-        uint256 replicas = 0;
-        for (uint256 i = 0; i < receipts.length; ++i) {
-            replicas += receipts[i].replicas.length;
-        }
-        batch.verdicts = new Verdict[](receipts.length);
-        batch.postings = new Posting[](receipts.length);
-        batch.shares = new Share[](replicas);
-    }
-
-    function _post(Batch memory batch, Receipt[] calldata receipts) private {
-        (Posting[] memory postings, Share[] memory shares) = (batch.postings, batch.shares);
-        (uint256 length, uint256 shareCount) = (batch.length, batch.shareCount);
-        assembly ("memory-safe") {
-            mstore(postings, length)
-            mstore(shares, shareCount)
-        }
-        (PostingResult[] memory results, uint64[] memory moved) = VAULT.post(postings, shares);
-        uint256 share = 0;
-        for (uint256 i = 0; i < length; ++i) {
-            if (results[i] == PostingResult.Done) {
-                _announce(batch.verdicts[i], postings[i], shares, moved, share);
-                (bytes32 job, uint256 toCourt) = (batch.verdicts[i].job, batch.verdicts[i].toCourt);
-                if (toCourt != 0) _refer(receipts[toCourt - 1], job, shares, moved, share);
-            } else {
-                emit ReceiptSkipped(batch.verdicts[i].job, _reasonOf(results[i]));
-            }
-            share += postings[i].shares;
-        }
-    }
-
-    /// @dev Everything a reader needs to follow the money without a call.
-    function _announce(
-        Verdict memory verdict,
-        Posting memory posting,
-        Share[] memory shares,
-        uint64[] memory moved,
-        uint256 first
-    ) private {
-        uint64 cost = posting.fee;
-        for (uint256 n = first; n < first + posting.shares; ++n) {
-            if (shares[n].kindOf() == ShareKind.Slashed) {
-                emit ProviderSlashed(verdict.job, shares[n].operatorOf(), moved[n]);
-            } else {
-                cost += moved[n];
-                emit ProviderPaid(verdict.job, shares[n].operatorOf(), moved[n]);
-            }
-        }
-        if (verdict.winners == 0) {
-            emit JobWithoutQuorum(verdict.job, posting.requester, posting.scheduler, cost);
-        } else {
-            emit JobSettled(
-                verdict.job,
-                posting.requester,
-                posting.scheduler,
-                verdict.tag,
-                verdict.winners,
-                verdict.secs,
-                posting.fee,
-                cost
-            );
-        }
-    }
-
-    function _refer(
-        Receipt calldata receipt,
-        bytes32 job,
-        Share[] memory shares,
-        uint64[] memory moved,
-        uint256 first
-    ) private {
-        Order calldata order = receipt.order;
-        uint256 count = order.replicas;
-        Share[] memory parts = new Share[](count);
-        for (uint256 i = 0; i < count; ++i) {
-            Share share = shares[first + i];
-            parts[i] = toShare(share.operatorOf(), moved[first + i], share.kindOf());
-        }
-        bytes32 commits = _commitSet(receipt.replicas, job);
-        COURT.enter(
-            Referral(job, commits, order.requester, order.scheduler, order.fee, order.bond, order.auditBps),
-            parts
-        );
-    }
-
-    function _reasonOf(PostingResult result) private pure returns (bytes4) {
-        return
-            result == PostingResult.NonceSpent ? Market_NonceSpent.selector : Market_BudgetTooSmall.selector;
-    }
-
-    // --- for the on-chain road ----------------------------------------------------------------
 
     /// @inheritdoc IMarket
     function judge(Receipt calldata receipt)
@@ -396,23 +168,343 @@ contract Market is IMarket, EIP712 {
         view
         returns (bytes4 reason, uint256 winners, uint256 secs)
     {
-        Order calldata order = receipt.order;
-        Replica[] calldata replicas = receipt.replicas;
-        bytes32 job = jobId(order);
-        reason = _checkOrder(order, replicas.length);
+        (uint256 desk, Batch memory batch) = _prepare(1, receipt.replicas.length);
+        _open(receipt, desk, batch);
+        Judge.identify(desk);
+        reason = Judge.checkOrder(desk);
         // What else is wrong with an order is told before its expiry.
         if (reason != GOOD && reason != Market_OrderExpired.selector) return (reason, 0, 0);
-        reason = _checkReplicas(order, replicas);
+        reason = Judge.checkVotes(desk);
+        if (reason == GOOD) reason = _checkEach(desk, batch);
         if (reason != GOOD) return (reason, 0, 0);
-        if (!_signedBy(order.requester, job, receipt.requesterSig)) {
-            return (Market_RequesterSignatureInvalid.selector, 0, 0);
+        Judge.claim(desk, batch);
+        FailedClaim[] memory failures = _ask(batch);
+        if (failures.length != 0) return (_reasonOf(failures[0].failure(), false), 0, 0);
+        (winners, secs) = Judge.tally(desk);
+    }
+
+    // --- opening ------------------------------------------------------------------------------
+
+    function _prepare(uint256 receipts, uint256 replicas)
+        private
+        view
+        returns (uint256 desk, Batch memory batch)
+    {
+        desk = Desk.create(_domainSeparatorV4());
+        batch = Batches.create(receipts, replicas, replicas, receipts);
+        batch.operators = newWords(replicas);
+    }
+
+    /// @dev Lays an ABI receipt on the desk. One with too many replicas is opened as far as there is room: its count
+    /// alone makes it bad.
+    function _open(Receipt calldata receipt, uint256 desk, Batch memory batch) private pure {
+        _openOrder(receipt.order, desk);
+        (bytes32 r, bytes32 vs) = Signatures.compact(receipt.requesterSig);
+        Raw.store(desk + DESK_R, uint256(r));
+        Raw.store(desk + DESK_VS, uint256(vs));
+        Raw.store(desk + DESK_COUNT, receipt.replicas.length);
+        uint256 vote = desk + DESK_VOTES;
+        for (uint256 i = 0; i < receipt.replicas.length && i < MAX_REPLICAS; ++i) {
+            Replica calldata replica = receipt.replicas[i];
+            Raw.store(vote + VOTE_OPERATOR, uint160(replica.operator));
+            Raw.store(vote + VOTE_TAG, uint256(replica.tag));
+            Raw.store(vote + VOTE_SECS, replica.secs);
+            Raw.store(vote + VOTE_SALT, uint256(replica.salt));
+            Raw.store(vote + VOTE_RATE, replica.rate);
+            Raw.store(vote + VOTE_TICKET, replica.ticket);
+            Raw.store(vote + VOTE_PLACE, batch.placeOf(replica.operator));
+            (r, vs) = Signatures.compact(replica.sig);
+            Raw.store(vote + VOTE_R, uint256(r));
+            Raw.store(vote + VOTE_VS, uint256(vs));
+            vote += VOTE_BYTES;
         }
-        reason = _checkReveals(order, replicas, job);
-        if (reason != GOOD) return (reason, 0, 0);
-        uint256[] memory votes = new uint256[](replicas.length);
-        for (uint256 i = 0; i < replicas.length; ++i) {
-            votes[i] = Tally.toVote(replicas[i].tag, replicas[i].secs);
+        uint256 hardwareClass = Raw.load(desk + DESK_HARDWARE_CLASS);
+        Raw.store(desk + DESK_SEED, batch.seedOf(hardwareClass, Raw.load(desk + DESK_SEED_BLOCK)));
+    }
+
+    /// @dev The compiler's own reading refuses members that are wider than their types.
+    function _openOrder(Order calldata given, uint256 desk) private pure {
+        Order memory order = given;
+        (uint256 to, uint256 size) = (desk + DESK_ORDER, DESK_ORDER_BYTES);
+        assembly ("memory-safe") {
+            mcopy(to, order, size)
+            // It is used no more. Memory would else cost the square of the receipts.
+            mstore(0x40, order)
         }
-        (winners, secs) = Tally.count(votes, order.quorum, order.maxSeconds);
+    }
+
+    // --- judging ------------------------------------------------------------------------------
+
+    /// @dev Everything that makes a receipt true, cheapest first, and then its verdict. Reverts for nothing that
+    /// a stranger can put into a receipt.
+    function _judge(uint256 desk, Batch memory batch) private {
+        (uint256 orderHash, uint256 job) = Judge.identify(desk);
+        bytes4 reason = Judge.checkOrder(desk);
+        if (batch.signsOnce()) {
+            // Who signs once signs for the bad ones too.
+            reason = _either(reason, Judge.checkVotes(desk));
+            reason = _either(reason, _checkOnce(desk, batch, orderHash));
+        } else {
+            if (reason == GOOD) reason = Judge.checkVotes(desk);
+            if (reason == GOOD) reason = _checkEach(desk, batch);
+        }
+        if (reason == GOOD) reason = _decide(desk, batch);
+        if (reason != GOOD) emit ReceiptSkipped(bytes32(job), reason);
+    }
+
+    function _either(bytes4 reason, bytes4 other) private pure returns (bytes4) {
+        return reason == GOOD ? other : reason;
+    }
+
+    /// @dev Each signature by itself.
+    function _checkEach(uint256 desk, Batch memory batch) private view returns (bytes4) {
+        if (!_orderSigned(desk)) return Market_RequesterSignatureInvalid.selector;
+        return _recoverReveals(desk, batch);
+    }
+
+    /// @dev Lists what is signed once, and checks what is not.
+    function _checkOnce(uint256 desk, Batch memory batch, uint256 orderHash)
+        private
+        view
+        returns (bytes4 reason)
+    {
+        if (batch.payers.length != 0) {
+            batch.payers[Raw.load(desk + DESK_PAYER)].list(orderHash);
+        } else if (!_orderSigned(desk)) {
+            reason = Market_RequesterSignatureInvalid.selector;
+        }
+        if (batch.revealers.length != 0) {
+            _listReveals(desk, batch);
+        } else {
+            reason = _either(reason, _recoverReveals(desk, batch));
+        }
+    }
+
+    function _orderSigned(uint256 desk) private view returns (bool) {
+        (uint256 r, uint256 vs) = (Raw.load(desk + DESK_R), Raw.load(desk + DESK_VS));
+        address signer = Signatures.recover(Raw.load(desk + DESK_JOB), r, vs);
+        // Of 160 bits.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return _speaksFor(signer, address(uint160(Raw.load(desk + DESK_REQUESTER))));
+    }
+
+    /// @dev Plain ECDSA by the requester's own key, or by one that it registered, which is how a smart wallet orders:
+    /// a contract's own signature could be taken back once the work is done, a registered key cannot.
+    function _speaksFor(address signer, address requester) private view returns (bool) {
+        if (signer == address(0)) return false;
+        return signer == requester || PROVIDERS.isSigner(requester, signer);
+    }
+
+    /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
+    function _recoverReveals(uint256 desk, Batch memory batch) private view returns (bytes4) {
+        unchecked {
+            uint256 end = Desk.endOfVotes(desk);
+            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
+                uint256 digest = Desk.digest(desk, Judge.hashReveal(desk, vote));
+                (uint256 r, uint256 vs) = (Raw.load(vote + VOTE_R), Raw.load(vote + VOTE_VS));
+                address signer = Signatures.recover(digest, r, vs);
+                if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
+                (uint256 place, uint256 operator) =
+                    (Raw.load(vote + VOTE_PLACE), Raw.load(vote + VOTE_OPERATOR));
+                Raw.store(vote + VOTE_KEY, batch.keyOf(place, operator, signer));
+            }
+            return GOOD;
+        }
+    }
+
+    function _listReveals(uint256 desk, Batch memory batch) private pure {
+        unchecked {
+            uint256 end = Desk.endOfVotes(desk);
+            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
+                uint256 place = Raw.load(vote + VOTE_PLACE);
+                batch.revealers[place].list(Judge.hashReveal(desk, vote));
+                // Each has one key.
+                Raw.store(vote + VOTE_KEY, place);
+            }
+        }
+    }
+
+    /// @dev Tallies the votes and adds the job to the batch.
+    function _decide(uint256 desk, Batch memory batch) private pure returns (bytes4) {
+        // No budget holds more than 64 bits of money.
+        if (!Judge.decide(desk, batch)) return Market_BudgetTooSmall.selector;
+        Judge.claim(desk, batch);
+        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(desk + DESK_PAYER));
+        ++batch.jobs;
+        return GOOD;
+    }
+
+    // --- concluding ---------------------------------------------------------------------------
+
+    function _conclude(uint256 desk, Batch memory batch) private {
+        if (batch.jobs == 0) return;
+        if (batch.payers.length != 0) _checkPayers(desk, batch);
+        if (batch.revealers.length != 0) _recoverRevealers(desk, batch);
+        FailedClaim[] memory failures = _ask(batch);
+        for (uint256 i = 0; i < failures.length; ++i) {
+            FailedClaim failed = failures[i];
+            bool unsigned = batch.keys.get(2 * failed.failedKey() + 1) == 0;
+            batch.fail(failed.failedJob(), _reasonOf(failed.failure(), unsigned));
+        }
+        if (batch.reasons.length != 0) _dropFailed(batch);
+        if (batch.jobs != 0) _post(batch);
+    }
+
+    function _checkPayers(uint256 desk, Batch memory batch) private view {
+        bool[] memory signed = new bool[](batch.payers.length);
+        bool all = true;
+        for (uint256 i = 0; i < signed.length; ++i) {
+            Signed memory payer = batch.payers[i];
+            signed[i] = _speaksFor(_recoverList(desk, TypedData.ORDERS_TYPEHASH, payer), payer.party);
+            all = all && signed[i];
+        }
+        for (uint256 job = 0; !all && job < batch.jobs; ++job) {
+            if (!signed[batch.payerOf.get(job)]) batch.fail(job, Market_RequesterSignatureInvalid.selector);
+        }
+    }
+
+    function _recoverRevealers(uint256 desk, Batch memory batch) private view {
+        for (uint256 i = 0; i < batch.revealers.length; ++i) {
+            Signed memory revealer = batch.revealers[i];
+            batch.keys.push(uint160(revealer.party));
+            batch.keys.push(uint160(_recoverList(desk, TypedData.REVEALS_TYPEHASH, revealer)));
+        }
+    }
+
+    function _recoverList(uint256 desk, bytes32 typehash, Signed memory signed)
+        private
+        view
+        returns (address)
+    {
+        bytes32 hash = TypedData.hashWords(typehash, signed.hashes.take());
+        return Signatures.recover(Desk.digest(desk, uint256(hash)), signed.r, signed.vs);
+    }
+
+    /// @dev Asks Providers once for the whole batch.
+    function _ask(Batch memory batch) private view returns (FailedClaim[] memory) {
+        Words claims = batch.claims;
+        uint256 claimWords = claims.count();
+        claims.append(batch.keys);
+        claims.append(batch.seeds);
+        bytes memory answer = claims.ask(
+            address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2
+        );
+        return abi.decode(answer, (FailedClaim[]));
+    }
+
+    function _reasonOf(ClaimsResult result, bool unsigned) private pure returns (bytes4) {
+        if (result == ClaimsResult.SeedUnknown) return Market_SeedUnknown.selector;
+        if (result == ClaimsResult.SeedTooOld) return Market_SeedTooOld.selector;
+        if (result == ClaimsResult.NotDrawn) return Market_OperatorNotDrawn.selector;
+        return unsigned ? Market_RevealSignatureInvalid.selector : Market_SignerNotRegistered.selector;
+    }
+
+    /// @dev Moves the records of the good ones together.
+    function _dropFailed(Batch memory batch) private {
+        uint256 record = batch.records.first();
+        uint256 to = record;
+        uint256 kept = 0;
+        for (uint256 job = 0; job < batch.jobs; ++job) {
+            uint256 size = Records.endOf(0, Raw.load(record + Records.COUNT));
+            bool refers = batch.refers(job);
+            if (batch.reasons[job] == GOOD) {
+                if (refers) batch.keepReferral(kept);
+                ++kept;
+                assembly ("memory-safe") {
+                    mcopy(to, record, size)
+                }
+                to += size;
+            } else {
+                emit ReceiptSkipped(bytes32(Raw.load(record + Records.JOB)), batch.reasons[job]);
+            }
+            if (refers) ++batch.referral;
+            record += size;
+        }
+        batch.cutReferrals();
+        batch.records.extend(to);
+        batch.jobs = kept;
+    }
+
+    // --- posting ------------------------------------------------------------------------------
+
+    function _post(Batch memory batch) private {
+        uint256 operators = batch.newestKeys.count();
+        bytes memory answer = batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, operators);
+        (uint256[] memory refusals, uint256[] memory slashes) = abi.decode(answer, (uint256[], uint256[]));
+        (uint256 refused, uint256 slashed) = (0, 0);
+        uint256 record = batch.records.first();
+        for (uint256 job = 0; job < batch.jobs; ++job) {
+            uint256 end = Records.endOf(record, Raw.load(record + Records.COUNT));
+            if (refused < refusals.length && refusals[refused] >> 8 == job) {
+                bytes4 reason = _reasonOf(Refusal(refusals[refused++] & type(uint8).max));
+                emit ReceiptSkipped(bytes32(Raw.load(record + Records.JOB)), reason);
+            } else {
+                if (slashed < slashes.length) slashed = _setSlashes(record, end, slashes, slashed);
+                _announce(record, end);
+                if (batch.refers(job)) _refer(batch, record, end);
+            }
+            if (batch.refers(job)) ++batch.referral;
+            record = end;
+        }
+    }
+
+    /// @dev A slash ends at the stake: what was really taken stands in the event.
+    function _setSlashes(uint256 record, uint256 end, uint256[] memory slashes, uint256 slashed)
+        private
+        pure
+        returns (uint256)
+    {
+        for (uint256 cursor = record + Records.SHARES; cursor < end; cursor += Raw.WORD) {
+            uint256 share = Raw.load(cursor);
+            if (Records.kindOf(share) != Records.SLASHED) continue;
+            Raw.store(cursor, Records.withAmount(share, slashes[slashed++]));
+        }
+        return slashed;
+    }
+
+    /// @dev Everything a reader needs to follow the money without a call. The record holds the event's data as it is
+    /// encoded, so it is logged where it lies: JobSettled(job, requester, vote, shares), or
+    /// JobWithoutQuorum(job, requester, shares).
+    function _announce(uint256 record, uint256 end) private {
+        bool agreed = Raw.load(record + Records.OFFSET) == Records.OFFSET_AFTER_VOTE;
+        (uint256 data, bytes32 topic) = agreed
+            ? (record + Records.VOTE, JobSettled.selector)
+            : (record + Records.OFFSET, JobWithoutQuorum.selector);
+        (uint256 job, uint256 requester) =
+            (Raw.load(record + Records.JOB), Raw.load(record + Records.REQUESTER));
+        assembly ("memory-safe") {
+            log3(data, sub(end, data), topic, job, requester)
+        }
+    }
+
+    /// @dev Somebody in this job may still be proved right or wrong.
+    function _refer(Batch memory batch, uint256 record, uint256 end) private {
+        (uint256 commits, uint256 terms) = batch.currentReferral();
+        uint256 last = Raw.load(end - Raw.WORD);
+        Share[] memory shares = new Share[](Raw.load(record + Records.COUNT) - 1);
+        uint256 cursor = record + Records.SHARES;
+        for (uint256 i = 0; i < shares.length; ++i) {
+            shares[i] = Share.wrap(Records.withoutPlace(Raw.load(cursor)));
+            cursor += Raw.WORD;
+        }
+        // Truncation is the extraction in all of these.
+        // forge-lint: disable-start(unsafe-typecast)
+        COURT.enter(
+            Referral({
+                job: bytes32(Raw.load(record + Records.JOB)),
+                commits: bytes32(commits),
+                requester: address(uint160(Raw.load(record + Records.REQUESTER))),
+                scheduler: address(uint160(Records.partyOf(last))),
+                fee: uint64(Records.amountOf(last)),
+                bond: uint64(terms),
+                auditBps: uint16(terms >> 64)
+            }),
+            shares
+        );
+        // forge-lint: disable-end(unsafe-typecast)
+    }
+
+    function _reasonOf(Refusal refusal) private pure returns (bytes4) {
+        return refusal == Refusal.NonceSpent ? Market_NonceSpent.selector : Market_BudgetTooSmall.selector;
     }
 }

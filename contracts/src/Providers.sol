@@ -5,25 +5,25 @@ import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-import {Checkpoints} from "@openzeppelin/contracts/utils/structs/Checkpoints.sol";
 
 import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
+import {History} from "./libraries/History.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Raw} from "./libraries/Raw.sol";
 import {Account} from "./types/Accounts.sol";
-import {Claim, ClaimsResult} from "./types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim, SeatClaim, toFailedClaim} from "./types/Seats.sol";
 
 /// @notice Keeps seats, seeds and signing keys; see IProviders.
 contract Providers is IProviders {
-    using Checkpoints for Checkpoints.Trace160;
-    using Checkpoints for Checkpoints.Trace208;
+    using History for History.Values;
     using SafeCast for uint256;
 
     /// @dev Seats are dense: the last one fills the hole that a leaving one makes, so every ticket draws somebody.
     /// Who held a seat and how many there were is kept by block for ever.
     struct Class {
-        Checkpoints.Trace208 count;
-        mapping(uint256 seat => Checkpoints.Trace160) holders;
+        History.Values count;
+        mapping(uint256 seat => History.Values) holders;
         mapping(address operator => uint32[] seats) held;
         /// Where each seat stands in its holder's list.
         uint32[] places;
@@ -42,6 +42,17 @@ contract Providers is IProviders {
     struct Drawing {
         bytes32 seed;
         uint256 seats;
+    }
+
+    /// @dev A seed of a batch, looked up.
+    struct Lot {
+        ClaimsResult found;
+        bytes32 seed;
+        uint256 seats;
+        /// The block before the seed block.
+        uint256 before;
+        /// The slot of the class's holders.
+        uint256 holders;
     }
 
     struct Standing {
@@ -70,6 +81,7 @@ contract Providers is IProviders {
     uint256 public constant SIGNER_GRACE = Parameters.SIGNER_GRACE;
 
     uint256 private constant DROPPED_SEED_BITS = 80;
+    uint256 private constant PAIR_BYTES = 64;
 
     IVault private immutable VAULT;
 
@@ -96,11 +108,11 @@ contract Providers is IProviders {
         _standings[msg.sender].seats += seats.toUint64();
         uint32[] storage held = class.held[msg.sender];
         for (uint256 seat = count; seat < count + seats; ++seat) {
-            class.holders[seat].push(uint96(block.number), uint160(msg.sender));
+            class.holders[seat].push(uint160(msg.sender));
             class.places.push(held.length.toUint32());
             held.push(seat.toUint32());
         }
-        class.count.push(uint48(block.number), (count + seats).toUint208());
+        class.count.push((count + seats).toUint160());
         emit Staked(msg.sender, hardwareClass, seats);
         VAULT.bond(msg.sender, (seats * SEAT).toUint64());
     }
@@ -233,6 +245,33 @@ contract Providers is IProviders {
     }
 
     /// @inheritdoc IProviders
+    function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
+        external
+        view
+        returns (FailedClaim[] memory failures)
+    {
+        unchecked {
+            uint256 cursor;
+            assembly ("memory-safe") {
+                cursor := words.offset
+            }
+            uint256 end = cursor + claimWords * Raw.WORD;
+            bool[] memory spoken = _spoken(end, keys);
+            Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
+            failures = new FailedClaim[](claimWords / 2);
+            uint256 failed = 0;
+            for (uint256 job = 0; cursor != end; ++job) {
+                FailedClaim failure;
+                (cursor, failure) = _checkJob(cursor, lots, spoken, job);
+                if (FailedClaim.unwrap(failure) != 0) failures[failed++] = failure;
+            }
+            assembly ("memory-safe") {
+                mstore(failures, failed)
+            }
+        }
+    }
+
+    /// @inheritdoc IProviders
     function signerOf(address operator) external view returns (address) {
         Signing storage signing = _signings[operator];
         return block.timestamp < signing.since ? signing.previous : signing.signer;
@@ -286,7 +325,7 @@ contract Providers is IProviders {
             held.pop();
             _fill(class, seat, --count);
         }
-        class.count.push(uint48(block.number), count.toUint208());
+        class.count.push(count.toUint160());
 
         readyAt = block.timestamp + UNBONDING;
         Standing storage standing_ = _standings[operator];
@@ -299,7 +338,7 @@ contract Providers is IProviders {
         if (seat != last) {
             uint160 holder = class.holders[last].latest();
             uint32 place = class.places[last];
-            class.holders[seat].push(uint96(block.number), holder);
+            class.holders[seat].push(holder);
             class.held[address(holder)][place] = seat.toUint32();
             class.places[seat] = place;
         }
@@ -336,11 +375,105 @@ contract Providers is IProviders {
         if (seedBlock == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
         uint256 hash = uint256(Blockhash.blockHash(seedBlock));
         if (hash == 0) return (ClaimsResult.SeedUnknown, Drawing(0, 0));
-        uint256 seats = _classes[hardwareClass].count.upperLookupRecent((seedBlock - 1).toUint48());
+        uint256 seats = _classes[hardwareClass].count.valueAt(seedBlock - 1);
         return (ClaimsResult.Valid, Drawing(bytes32(hash >> DROPPED_SEED_BITS << DROPPED_SEED_BITS), seats));
     }
 
-    /// @dev keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
+    /// @dev One look at each seed of a batch.
+    /// @param cursor Where they are in the call data: pairs of a hardware class and a block.
+    function _lots(uint256 cursor, uint256 count) private view returns (Lot[] memory lots) {
+        lots = new Lot[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            bytes32 hardwareClass = bytes32(Raw.given(cursor));
+            uint256 seedBlock = Raw.given(cursor + Raw.WORD);
+            cursor += PAIR_BYTES;
+            (ClaimsResult found, Drawing memory drawing) = _drawing(hardwareClass, seedBlock);
+            Lot memory lot = lots[i];
+            lot.found = found;
+            if (found != ClaimsResult.Valid) continue;
+            (lot.seed, lot.seats, lot.before) = (drawing.seed, drawing.seats, seedBlock - 1);
+            lot.holders = _holdersOf(_classes[hardwareClass]);
+        }
+    }
+
+    /// @dev One look at each key of a batch.
+    /// @param cursor Where they are in the call data: pairs of an operator and who signed for it.
+    function _spoken(uint256 cursor, uint256 count) private view returns (bool[] memory spoken) {
+        spoken = new bool[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            // Market pushed addresses.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            spoken[i] =
+                isSigner(address(uint160(Raw.given(cursor))), address(uint160(Raw.given(cursor + Raw.WORD))));
+            cursor += PAIR_BYTES;
+        }
+    }
+
+    /// @param cursor Where the job is in the call data; its claims follow.
+    /// @return next Where the next job is.
+    /// @return failed The first claim that is not good; zero if all are.
+    function _checkJob(uint256 cursor, Lot[] memory lots, bool[] memory spoken, uint256 job)
+        private
+        view
+        returns (uint256 next, FailedClaim failed)
+    {
+        unchecked {
+            bytes32 id = bytes32(Raw.given(cursor));
+            cursor += Raw.WORD;
+            SeatClaim claim = SeatClaim.wrap(Raw.given(cursor));
+            next = cursor + (claim.following() + 1) * Raw.WORD;
+            Lot memory lot = lots[claim.claimedSeed()];
+            bytes32 jobSeed = Hashes.efficientKeccak256(lot.seed, id);
+            if (_plainlyGood(cursor, next, lot, jobSeed, spoken)) return (next, failed);
+            for (; cursor != next; cursor += Raw.WORD) {
+                claim = SeatClaim.wrap(Raw.given(cursor));
+                ClaimsResult result = _checkClaim(lot, jobSeed, claim, spoken);
+                if (result != ClaimsResult.Valid) {
+                    return (next, toFailedClaim(result, job, claim.claimedKey()));
+                }
+            }
+        }
+    }
+
+    /// @dev Whether these claims are good by seats that have not changed hands since the seed, as nearly all are. In
+    /// assembly: every replica of a batch comes by here. Where it says no, `_checkClaim` finds out.
+    function _plainlyGood(uint256 cursor, uint256 end, Lot memory lot, bytes32 jobSeed, bool[] memory spoken)
+        private
+        view
+        returns (bool good)
+    {
+        good = lot.found == ClaimsResult.Valid && lot.seats != 0;
+        (uint256 seats, uint256 before, uint256 holders) = (lot.seats, lot.before, lot.holders);
+        assembly ("memory-safe") {
+            for {} lt(cursor, end) { cursor := add(cursor, 0x20) } {
+                let claim := calldataload(cursor)
+                mstore(0, jobSeed)
+                mstore(0x20, and(shr(160, claim), 0xff)) // the ticket
+                mstore(0, mod(keccak256(0, 0x40), seats))
+                mstore(0x20, holders)
+                let holder := sload(keccak256(0, 0x40)) // newest (160), since (96)
+                let operator := shl(96, claim)
+                good := and(good, and(iszero(iszero(operator)), eq(shl(96, holder), operator)))
+                good := and(good, iszero(gt(shr(160, holder), before)))
+                let key := and(shr(168, claim), 0xffffff)
+                good := and(good, lt(key, mload(spoken)))
+                good := and(good, mload(add(add(spoken, 0x20), shl(5, key))))
+            }
+        }
+    }
+
+    function _checkClaim(Lot memory lot, bytes32 jobSeed, SeatClaim claim, bool[] memory spoken)
+        private
+        view
+        returns (ClaimsResult)
+    {
+        if (lot.found != ClaimsResult.Valid) return lot.found;
+        address operator = claim.claimedOperator();
+        address drawn = _seated(lot.holders, lot.seats, lot.before, jobSeed, claim.claimedTicket());
+        if (operator == address(0) || drawn != operator) return ClaimsResult.NotDrawn;
+        return spoken[claim.claimedKey()] ? ClaimsResult.Valid : ClaimsResult.NotSigner;
+    }
+
     function _drawn(
         Class storage class,
         Drawing memory drawing,
@@ -348,9 +481,33 @@ contract Providers is IProviders {
         bytes32 job,
         uint256 ticket
     ) private view returns (address) {
-        if (drawing.seats == 0) return address(0);
         bytes32 jobSeed = Hashes.efficientKeccak256(drawing.seed, job);
-        uint256 seat = uint256(Hashes.efficientKeccak256(jobSeed, bytes32(ticket))) % drawing.seats;
-        return address(class.holders[seat].upperLookupRecent((seedBlock - 1).toUint96()));
+        return _seated(_holdersOf(class), drawing.seats, seedBlock - 1, jobSeed, ticket);
+    }
+
+    function _holdersOf(Class storage class) private view returns (uint256 slot) {
+        mapping(uint256 seat => History.Values) storage holders = class.holders;
+        assembly ("memory-safe") {
+            slot := holders.slot
+        }
+    }
+
+    /// @dev Who held seat keccak256(keccak256(seed, job), ticket) modulo the seats; the bias is below 2^-200.
+    /// @param holders The slot of a class's holders.
+    function _seated(uint256 holders, uint256 seats, uint256 number, bytes32 jobSeed, uint256 ticket)
+        private
+        view
+        returns (address)
+    {
+        if (seats == 0) return address(0);
+        History.Values storage holder;
+        assembly ("memory-safe") {
+            mstore(0, jobSeed)
+            mstore(0x20, ticket)
+            mstore(0, mod(keccak256(0, 0x40), seats))
+            mstore(0x20, holders)
+            holder.slot := keccak256(0, 0x40) // holders[seat]
+        }
+        return address(holder.valueAt(number));
     }
 }

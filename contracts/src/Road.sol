@@ -75,8 +75,11 @@ contract Road is IRoad {
     ) external {
         _checkOrder(order);
         bytes32 job = _jobId(order);
-        if (_isPanel(order)) _requireCourt();
-        else if (!_signedBy(order.requester, job, requesterSig)) revert Road_RequesterSignatureInvalid();
+        if (_isPanel(order)) {
+            _requireCourt();
+        } else if (!_orderedBy(order.requester, _signerOf(job, requesterSig))) {
+            revert Road_RequesterSignatureInvalid();
+        }
         // More would be locked and have no entry.
         if (commits.length > order.replicas) revert Road_NoPlaceLeft(commits[order.replicas].operator);
         Entry[] memory entries = _admit(order, job, round, new Entry[](0), commits).entries;
@@ -206,6 +209,7 @@ contract Road is IRoad {
         uint256 most = _isPanel(order) ? Parameters.MAX_PANEL : Parameters.MAX_REPLICAS;
         if (replicas == 0 || replicas > most) revert Road_ReplicaCountInvalid();
         if (uint256(order.quorum) * 2 <= replicas || order.quorum > replicas) revert Road_QuorumInvalid();
+        if (order.auditBps > Parameters.BPS) revert Road_AuditInvalid();
         if (block.timestamp > order.expiry) revert Road_OrderExpired(order.expiry);
         if (order.expiry > block.timestamp + Parameters.HORIZON) revert Road_ExpiryTooFar(order.expiry);
         uint256 cost = _exactCost(order);
@@ -306,7 +310,9 @@ contract Road is IRoad {
     ) private view {
         if (entries.length != order.replicas) revert Road_SetIncomplete();
         bytes32 set = TypedData.hashCommitSet(job, round, _commitsOf(entries));
-        if (!_signedBy(order.scheduler, _digest(set), setSig)) revert Road_SetSignatureInvalid();
+        address signer = _signerOf(_digest(set), setSig);
+        // A panel's scheduler is nobody.
+        if (signer == address(0) || signer != order.scheduler) revert Road_SetSignatureInvalid();
         road.state = RoadState.Revealing;
         road.deadline = (block.timestamp + Parameters.ROAD_WINDOW).toUint40();
     }
@@ -478,34 +484,23 @@ contract Road is IRoad {
     {
         uint64 fee = outcome.winners == 0 ? 0 : order.fee;
         cost = fee;
+        Share[] memory told = new Share[](shares.length + 1);
         for (uint256 i = 0; i < shares.length; ++i) {
-            address operator = shares[i].operatorOf();
-            if (shares[i].kindOf() == ShareKind.Slashed) {
-                emit IMarket.ProviderSlashed(outcome.job, operator, moved[i]);
-            } else {
-                cost += moved[i];
-                emit IMarket.ProviderPaid(outcome.job, operator, moved[i]);
-            }
+            told[i] = toShare(shares[i].operatorOf(), moved[i], shares[i].kindOf());
+            if (shares[i].kindOf() != ShareKind.Slashed) cost += moved[i];
         }
-        _tell(order, outcome, fee, cost);
+        told[shares.length] = toShare(order.scheduler, fee, ShareKind.Fee);
+        _tell(order, outcome, told);
         if (fee != 0) VAULT.pay(order.scheduler, fee);
         VAULT.refund(order.requester, order.scheduler, _worstCost(order) - cost);
     }
 
-    function _tell(Order calldata order, Outcome memory outcome, uint64 fee, uint64 cost) private {
+    function _tell(Order calldata order, Outcome memory outcome, Share[] memory shares) private {
         if (outcome.winners == 0) {
-            emit IMarket.JobWithoutQuorum(outcome.job, order.requester, order.scheduler, cost);
+            emit IMarket.JobWithoutQuorum(outcome.job, order.requester, shares);
         } else {
-            emit IMarket.JobSettled(
-                outcome.job,
-                order.requester,
-                order.scheduler,
-                outcome.tag,
-                outcome.winners,
-                outcome.secs.toUint32(),
-                fee,
-                cost
-            );
+            bytes32 vote = bytes32(Tally.toVote(outcome.tag, outcome.secs));
+            emit IMarket.JobSettled(outcome.job, order.requester, vote, shares);
         }
     }
 
@@ -594,10 +589,16 @@ contract Road is IRoad {
         return MessageHashUtils.toTypedDataHash(TypedData.domainSeparator(address(MARKET)), structHash);
     }
 
-    /// @dev A signature that is not of the one form that is taken recovers to zero, which is nobody's.
-    function _signedBy(address signer, bytes32 digest, bytes calldata signature) private pure returns (bool) {
-        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        return recovered != address(0) && recovered == signer;
+    /// @dev Zero where a signature is not of the one form that is taken.
+    function _signerOf(bytes32 digest, bytes calldata signature) private pure returns (address) {
+        (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
+        return signer;
+    }
+
+    /// @dev The requester's own key or one that it registered, as for Market.
+    function _orderedBy(address requester, address signer) private view returns (bool) {
+        if (signer == address(0)) return false;
+        return signer == requester || PROVIDERS.isSigner(requester, signer);
     }
 
     /// @dev Fits: `_checkOrder` saw to it before the job was taken.

@@ -10,18 +10,43 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 import {IVault} from "./interfaces/IVault.sol";
 import {Parameters} from "./libraries/Parameters.sol";
-import {Account, Budget, Posting, PostingResult} from "./types/Accounts.sol";
+import {Raw} from "./libraries/Raw.sol";
+import {Records} from "./libraries/Records.sol";
+import {Words, newWords} from "./libraries/Words.sol";
+import {Account, Budget} from "./types/Accounts.sol";
 import {Share, ShareKind} from "./types/Share.sol";
+import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_ONE, Sums, WIN_ONE} from "./types/Sums.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
 
+    /// @dev What a batch has done so far, none of it in storage yet but the pages that were left.
+    struct Book {
+        /// The page: one requester's budget for one scheduler, and one word of its nonces.
+        uint256 requester;
+        uint256 scheduler;
+        uint256 nonceWord;
+        uint256 nonces;
+        uint256 amount;
+        bool written;
+        /// Of the page's scheduler, and of those before: shares.
+        uint256 fees;
+        Words feesBefore;
+        /// Where the lines are in memory, and how many operators have one: the operator, and its Sums.
+        uint256 lines;
+        uint256 operators;
+        uint256 slashed;
+        Words slashes;
+        Words refusals;
+    }
+
     /// @notice Seconds that a closed budget still pays for.
     uint256 public constant NOTICE = Parameters.NOTICE;
 
     uint8 private constant LEDGER_DECIMALS = 6;
+    uint256 private constant LINE_BYTES = 64;
 
     IERC20 private immutable TOKEN;
     /// @dev Token units in one micro-USD.
@@ -139,27 +164,39 @@ contract Vault is IVault, ReentrancyGuardTransient {
     // --- settlement ---------------------------------------------------------------------------
 
     /// @inheritdoc IVault
-    function post(Posting[] calldata postings, Share[] calldata shares)
+    /// @dev Adds up in memory what each operator gets and loses, and keeps the budget and the nonce word that it is at
+    /// in memory too. Every account is written after that: a scheduler may be an operator as well.
+    function post(uint256 jobs, uint256 operators, uint256[] calldata records)
         external
         onlyMarket
-        returns (PostingResult[] memory results, uint64[] memory moved)
+        returns (uint256[] memory refusals, uint256[] memory slashes)
     {
-        results = new PostingResult[](postings.length);
-        moved = new uint64[](shares.length);
-        uint64 slashed = 0;
-        uint256 start = 0;
-        for (uint256 i = 0; i < postings.length; ++i) {
-            Posting calldata posting = postings[i];
-            uint256 end = start + posting.shares;
-            results[i] = _charge(posting, shares[start:end]);
-            if (results[i] == PostingResult.Done) {
-                for (uint256 n = start; n < end; ++n) {
-                    (moved[n], slashed) = _apply(shares[n], slashed);
-                }
-            }
-            start = end;
+        Book memory book = _openBook(jobs, operators, records.length);
+        uint256 record;
+        assembly ("memory-safe") {
+            record := records.offset
         }
-        if (slashed != 0) _accounts[TREASURY].free += slashed;
+        for (uint256 job = 0; job < jobs; ++job) {
+            uint256 end = Records.endOf(record, Raw.given(record + Records.COUNT));
+            uint256 nonce = Raw.given(record + Records.NONCE);
+            _turnTo(book, Raw.given(record + Records.REQUESTER), _lastShare(end), nonce >> 8);
+            uint256 bit = _bit(nonce);
+            uint256 cost = Records.costOf(record, end);
+            if (book.nonces & bit != 0) {
+                book.refusals.push(job << 8 | uint256(Refusal.NonceSpent));
+            } else if (book.amount < cost) {
+                book.refusals.push(job << 8 | uint256(Refusal.BudgetTooSmall));
+            } else {
+                book.nonces |= bit;
+                book.amount -= cost;
+                book.written = true;
+                _enter(book, record, end);
+            }
+            record = end;
+        }
+        _leavePage(book);
+        _writeAccounts(book);
+        return (book.refusals.take(), book.slashes.take());
     }
 
     // --- modules ------------------------------------------------------------------------------
@@ -305,25 +342,121 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _accounts[who].free = free - amount;
     }
 
-    /// @dev Takes a job's whole cost from the budget and spends its nonce, or does nothing and says why.
-    function _charge(Posting calldata posting, Share[] calldata shares) private returns (PostingResult) {
-        mapping(uint256 => uint256) storage words = _nonces[posting.requester];
-        uint256 word = words[posting.nonce >> 8];
-        uint256 bit = _bit(posting.nonce);
-        if (word & bit != 0) return PostingResult.NonceSpent;
-
-        uint256 cost = posting.fee;
-        for (uint256 n = 0; n < shares.length; ++n) {
-            if (shares[n].kindOf() != ShareKind.Slashed) cost += shares[n].amountOf();
+    function _openBook(uint256 jobs, uint256 operators, uint256 words)
+        private
+        pure
+        returns (Book memory book)
+    {
+        book.feesBefore = newWords(jobs);
+        book.refusals = newWords(jobs);
+        book.slashes = newWords(words);
+        book.operators = operators;
+        uint256[] memory zeros = new uint256[](operators * LINE_BYTES / Raw.WORD);
+        assembly ("memory-safe") {
+            mstore(add(book, 0x100), add(zeros, 0x20)) // lines
         }
-        Budget storage budget_ = _budgets[posting.requester][posting.scheduler];
-        uint64 amount = budget_.amount;
-        if (amount < cost) return PostingResult.BudgetTooSmall;
+    }
 
-        words[posting.nonce >> 8] = word | bit;
-        budget_.amount = amount - cost.toUint64();
-        if (posting.fee != 0) _accounts[posting.scheduler].free += posting.fee;
-        return PostingResult.Done;
+    /// @dev Opens the page that a record is about.
+    function _turnTo(Book memory book, uint256 requester, uint256 lastShare, uint256 nonceWord) private {
+        uint256 scheduler = Records.partyOf(lastShare);
+        // No requester is zero, so the first record opens a page.
+        if (book.requester == requester && book.scheduler == scheduler && book.nonceWord == nonceWord) {
+            return;
+        }
+        _leavePage(book);
+        if (book.scheduler != scheduler) _endFees(book);
+        (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
+        book.nonces = _nonces[_party(requester)][nonceWord];
+        book.amount = _budgets[_party(requester)][_party(scheduler)].amount;
+    }
+
+    function _leavePage(Book memory book) private {
+        if (!book.written) return;
+        _nonces[_party(book.requester)][book.nonceWord] = book.nonces;
+        // It only became smaller.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        _budgets[_party(book.requester)][_party(book.scheduler)].amount = uint64(book.amount);
+        book.written = false;
+    }
+
+    function _endFees(Book memory book) private pure {
+        if (book.fees == 0) return;
+        book.feesBefore.push(Records.toWord(book.scheduler, book.fees, Records.FEE));
+        book.fees = 0;
+    }
+
+    function _lastShare(uint256 end) private pure returns (uint256) {
+        unchecked {
+            return Raw.given(end - Raw.WORD);
+        }
+    }
+
+    /// @dev Adds a job's shares to the lines. No sum of payments outgrows 64 bits: they came out of budgets.
+    function _enter(Book memory book, uint256 record, uint256 end) private view {
+        bool slashing = Records.addUp(record, end, book.lines, book.operators);
+        book.fees += Records.amountOf(_lastShare(end));
+        if (!slashing) return;
+        for (uint256 cursor = record + Records.SHARES; cursor != end; cursor += Raw.WORD) {
+            uint256 share = Raw.given(cursor);
+            if (Records.kindOf(share) == Records.SLASHED) _slash(book, share);
+        }
+    }
+
+    /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something
+    /// else.
+    function _slash(Book memory book, uint256 share) private view {
+        uint256 place = Records.placeOf(share);
+        assert(place < book.operators); // Market counts its operators
+        uint256 line = book.lines + place * LINE_BYTES;
+        uint256 sums = Raw.load(line + Raw.WORD);
+        Account memory books = _accounts[_party(Records.partyOf(share))];
+        uint256 available = books.bond - books.locked - Sums.wrap(sums).slashedOf();
+        uint256 amount = Records.amountOf(share);
+        if (amount > available) amount = available;
+        Raw.store(line, Records.partyOf(share));
+        Raw.store(line + Raw.WORD, sums + amount * SLASHED_ONE + FAULT_ONE);
+        book.slashes.push(amount);
+        book.slashed += amount;
+    }
+
+    function _writeAccounts(Book memory book) private {
+        uint256 end = book.lines + book.operators * LINE_BYTES;
+        for (uint256 line = book.lines; line != end; line += LINE_BYTES) {
+            Sums sums = Sums.wrap(Raw.load(line + Raw.WORD));
+            if (Sums.unwrap(sums) == 0) continue;
+            address operator = _party(Raw.load(line));
+            Account memory books = _accounts[operator];
+            books.free += sums.paidOf();
+            books.bond -= sums.slashedOf();
+            books.wins = _addUp(books.wins, sums.winsOf());
+            books.faults = _addUp(books.faults, sums.faultsOf());
+            _accounts[operator] = books;
+            emit OperatorSettled(operator, sums);
+        }
+        _endFees(book);
+        for (uint256 i = 0; i < book.feesBefore.count(); ++i) {
+            uint256 share = book.feesBefore.get(i);
+            _accounts[_party(share)].free += Records.amountOf(share).toUint64();
+        }
+        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed.toUint64();
+    }
+
+    function _party(uint256 word) private pure returns (address) {
+        // Its low 160 bits are the party.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return address(uint160(word));
+    }
+
+    /// @dev One more in the counter that goes with a payment.
+    function _counted(ShareKind kind) private pure returns (uint256) {
+        if (kind == ShareKind.Won) return WIN_ONE;
+        return kind == ShareKind.Effort ? EFFORT_ONE : 0;
+    }
+
+    /// @dev Counters stay at their largest value rather than wrap.
+    function _addUp(uint32 counter, uint32 more) private pure returns (uint32) {
+        return more > type(uint32).max - counter ? type(uint32).max : counter + more;
     }
 
     /// @dev Pays or slashes one operator. What is slashed is summed for one credit to the treasury a batch.
@@ -332,23 +465,28 @@ contract Vault is IVault, ReentrancyGuardTransient {
         ShareKind kind = share.kindOf();
         Account memory books = _accounts[operator];
         amount = share.amountOf();
+        Sums sums;
         if (kind == ShareKind.Slashed) {
             uint64 available = books.bond - books.locked; // what is locked answers for something else
             if (amount > available) amount = available;
             books.bond -= amount;
             slashed += amount;
-            if (books.faults != type(uint32).max) ++books.faults;
+            books.faults = _addUp(books.faults, 1);
+            sums = Sums.wrap(amount * SLASHED_ONE + FAULT_ONE);
         } else {
             books.free += amount;
-            if (kind == ShareKind.Won && books.wins != type(uint32).max) ++books.wins;
+            if (kind == ShareKind.Won) books.wins = _addUp(books.wins, 1);
             if (kind == ShareKind.Returned && books.faults != 0) --books.faults;
+            sums = Sums.wrap(amount + _counted(kind));
         }
         _accounts[operator] = books;
+        // Effort of nothing only lets go of what was locked.
+        if (amount != 0 || kind != ShareKind.Effort) emit OperatorSettled(operator, sums);
         return (amount, slashed);
     }
 
     function _bit(uint256 nonce) private pure returns (uint256) {
-        return 2 ** (nonce & 0xff);
+        return uint256(1) << (nonce & 0xff);
     }
 
     function _requireMarket() private view {

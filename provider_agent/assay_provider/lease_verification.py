@@ -63,7 +63,7 @@ class LeaseVerifier:
         """
         order = offer.signed_order.order
         job = job_id(order, self.domain)
-        self._check_signature(offer, job)  # 1
+        await self._check_signature(offer, job)  # 1
         _check_time(order, self.clock.now())  # 2
         _check_scheduler(order, asking)  # 3
         self.check_assign(offer, job)  # 12
@@ -91,7 +91,7 @@ class LeaseVerifier:
         if signer_of_assign(offer.assign, self.domain) != order.scheduler:
             raise Refused("the assignment is not signed by the order's scheduler")
 
-    def _check_signature(self, offer: LeaseOffer, job: Digest) -> None:
+    async def _check_signature(self, offer: LeaseOffer, job: Digest) -> None:
         order = offer.signed_order.order
         if not (offer.ticket >= 0 and 0 <= offer.round_number <= UINT32_MAX):
             raise Refused("ticket and round are small numbers that are not negative")
@@ -104,7 +104,10 @@ class LeaseVerifier:
             signed_by = recover(job, offer.signed_order.signature)
         except MalformedMessage as error:
             raise Refused(f"the order's signature is malformed: {error}") from None
-        if signed_by != order.requester:
+        if signed_by == order.requester:
+            return
+        # A smart wallet orders by the key that it registered.
+        if signed_by != await self.chain.signer_of(order.requester):
             raise Refused("the order is not signed by its requester for this chain and market")
 
     def _check_terms(self, order: Order) -> int:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Claim, ClaimsResult} from "../types/Seats.sol";
+import {Claim, ClaimsResult, FailedClaim} from "../types/Seats.sol";
 import {IVault} from "./IVault.sol";
 
 /// @title Who may be drawn for a job, and who signs for them
@@ -77,6 +77,17 @@ interface IProviders {
         external
         view
         returns (ClaimsResult);
+
+    /// @notice The same for many jobs, with one look at each seed and each key.
+    /// @param claimWords How many of the words are jobs and claims.
+    /// @param keys How many keys follow them.
+    /// @param words For each job its id and then a `SeatClaim` for each replica, by ticket; then the keys, each an
+    /// operator and who signed for it as recovered from a signature; then the seeds, each a hardware class and a block.
+    /// @return failures For each job that has one, the first claim that is not good.
+    function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
+        external
+        view
+        returns (FailedClaim[] memory failures);
 
     /// @notice The key in effect for an operator now; zero before the first.
     function signerOf(address operator) external view returns (address);

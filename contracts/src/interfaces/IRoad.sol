@@ -13,8 +13,7 @@ import {IVault} from "./IVault.sol";
 /// finalize. No step depends on its sender: authority lies in signatures and in opened commitments alone.
 /// @dev What a step needs beside the one slot of a job is supplied again by its caller: the order, the round and the
 /// entries, all of which the events and call data of the earlier steps hold. How a job ends is told by Market's own
-/// events, which Road emits: JobSettled or JobWithoutQuorum (here the silent may be slashed), ProviderPaid and
-/// ProviderSlashed.
+/// events, which Road emits: JobSettled or JobWithoutQuorum (here the silent may be slashed).
 interface IRoad {
     /// @notice A job was taken to the road; its worst cost left the budget and its nonce is spent.
     /// @param round What every tag of this job is made with.
@@ -39,6 +38,7 @@ interface IRoad {
         bytes32 indexed job, address indexed operator, bytes32 tag, uint32 secs, bytes32 salt
     );
 
+    error Road_AuditInvalid();
     error Road_CommitSignatureInvalid(address operator);
     error Road_ContextWrong(bytes32 job);
     error Road_CostTooHigh(uint256 cost);

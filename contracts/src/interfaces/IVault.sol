@@ -3,8 +3,9 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import {Account, Budget, Posting, PostingResult} from "../types/Accounts.sol";
+import {Account, Budget} from "../types/Accounts.sol";
 import {Share} from "../types/Share.sol";
+import {Sums} from "../types/Sums.sol";
 
 /// @title The money of the market
 /// @notice Holds one ERC-20 and keeps everybody's books in micro-USD. Tokens move only on deposit and withdrawal.
@@ -25,6 +26,8 @@ interface IVault {
     event StakeBonded(address indexed operator, uint64 amount);
     /// @notice `amount` of an operator's stake became free.
     event StakeReleased(address indexed operator, uint64 amount);
+    /// @notice What one batch of settled jobs paid an operator and took from its stake, and for how many replicas.
+    event OperatorSettled(address indexed operator, Sums sums);
 
     error Vault_BudgetTooSmall(address requester, address scheduler, uint64 amount, uint64 needed);
     error Vault_BudgetNotOpen(address requester, address scheduler);
@@ -60,13 +63,15 @@ interface IVault {
     function reclaim(address scheduler) external;
 
     /// @notice Posts a batch of settled jobs, each whole or not at all; called by Market only.
-    /// @param postings The jobs, in order: later ones see what earlier ones spent.
-    /// @param shares The parts of all jobs, in the order of the jobs.
-    /// @return results What became of each posting.
-    /// @return moved What was really paid or slashed for each share; a slash ends at the operator's stake.
-    function post(Posting[] calldata postings, Share[] calldata shares)
+    /// @param jobs How many there are.
+    /// @param operators How many distinct operators their shares name; each has a place of its own below that.
+    /// @param records What each job does, in order, as `Records` says: later ones see what earlier ones spent.
+    /// @return refusals The jobs that moved nothing: number of the job << 8 | `Refusal`.
+    /// @return slashes What was really taken for each share to be slashed, in order, without those of refused jobs; a
+    /// slash ends at the operator's stake.
+    function post(uint256 jobs, uint256 operators, uint256[] calldata records)
         external
-        returns (PostingResult[] memory results, uint64[] memory moved);
+        returns (uint256[] memory refusals, uint256[] memory slashes);
 
     /// @notice Turns free money of `operator` into stake; called by Providers only.
     function bond(address operator, uint64 amount) external;

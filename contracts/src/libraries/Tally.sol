@@ -6,13 +6,10 @@ pragma solidity 0.8.37;
 /// 28 bytes, then 4 bytes of seconds.
 library Tally {
     uint256 private constant SECONDS_BITS = 32;
+    uint256 private constant SECONDS_MASK = 0xffffffff;
 
-    function toVote(bytes32 tag, uint32 secs) internal pure returns (uint256) {
+    function toVote(bytes32 tag, uint256 secs) internal pure returns (uint256) {
         return uint256(tag) >> SECONDS_BITS << SECONDS_BITS | secs;
-    }
-
-    function secondsOf(uint256 vote) internal pure returns (uint256) {
-        return vote & type(uint32).max;
     }
 
     /// @notice The replicas that agree, one bit each, and the seconds they are paid; no bits without a quorum.
@@ -22,50 +19,84 @@ library Tally {
         pure
         returns (uint256 winners, uint256 secs)
     {
-        // A group whose first vote comes later than this has fewer members than a quorum.
-        for (uint256 first = 0; first + quorum <= votes.length; ++first) {
-            uint256 size;
-            (winners, size) = _agreeing(votes, first);
-            if (size >= quorum) {
-                secs = _lowerMedian(votes, winners, size);
-                return (winners, secs < maxSeconds ? secs : maxSeconds);
+        unchecked {
+            uint256 length = votes.length;
+            // A group whose first vote comes later than this has fewer members than a quorum.
+            for (uint256 first = 0; first + quorum <= length; ++first) {
+                uint256 size;
+                (winners, size) = _agreeing(votes, first);
+                if (size >= quorum) {
+                    secs = _lowerMedian(votes, winners, size);
+                    return (winners, secs < maxSeconds ? secs : maxSeconds);
+                }
             }
+            return (0, 0);
         }
-        return (0, 0);
     }
 
+    /// @dev In assembly, like the median: every vote comes by here.
     function _agreeing(uint256[] memory votes, uint256 first)
         private
         pure
         returns (uint256 group, uint256 size)
     {
-        uint256 tag = votes[first] >> SECONDS_BITS;
-        for (uint256 i = first; i < votes.length; ++i) {
-            if (votes[i] >> SECONDS_BITS == tag) {
-                group |= 2 ** i;
-                ++size;
+        assembly ("memory-safe") {
+            let cursor := add(add(votes, 0x20), shl(5, first))
+            let end := add(add(votes, 0x20), shl(5, mload(votes)))
+            let tag := shr(SECONDS_BITS, mload(cursor))
+            for { let bit := shl(first, 1) } lt(cursor, end) { bit := shl(1, bit) } {
+                let same := eq(shr(SECONDS_BITS, mload(cursor)), tag)
+                group := or(group, mul(bit, same))
+                size := add(size, same)
+                cursor := add(cursor, 0x20)
             }
         }
     }
 
-    /// @dev Insertion sort: at most 8 values. The lower of two middles, so that half must lie to raise it.
+    /// @dev The lower of two middles, so that half must lie to raise it. The seconds of at most 8 votes fit one word,
+    /// where each is inserted below those that are larger.
     function _lowerMedian(uint256[] memory votes, uint256 group, uint256 size)
         private
         pure
-        returns (uint256)
+        returns (uint256 secs)
     {
-        uint256[] memory sorted = new uint256[](size);
-        uint256 length = 0;
-        for (uint256 i = 0; i < votes.length; ++i) {
-            if (group >> i & 1 == 0) continue;
-            uint256 secs = secondsOf(votes[i]);
-            uint256 place = length++;
-            while (place != 0 && sorted[place - 1] > secs) {
-                sorted[place] = sorted[place - 1];
-                --place;
+        // Three of three, the common job, for a tenth of the gas.
+        if (group == 7) return _middle(votes);
+        assembly ("memory-safe") {
+            let sorted := 0
+            let filled := 0
+            for { let cursor := add(votes, 0x20) } group { cursor := add(cursor, 0x20) } {
+                if and(group, 1) {
+                    secs := and(mload(cursor), SECONDS_MASK)
+                    let place := 0
+                    let larger := sorted
+                    for {} lt(place, filled) {} {
+                        if iszero(lt(and(larger, SECONDS_MASK), secs)) { break }
+                        place := add(place, SECONDS_BITS)
+                        larger := shr(SECONDS_BITS, larger)
+                    }
+                    sorted := xor(sorted, shl(place, larger))
+                    sorted := or(sorted, shl(place, or(shl(SECONDS_BITS, larger), secs)))
+                    filled := add(filled, SECONDS_BITS)
+                }
+                group := shr(1, group)
             }
-            sorted[place] = secs;
+            secs := and(shr(mul(shr(1, sub(size, 1)), SECONDS_BITS), sorted), SECONDS_MASK)
         }
-        return sorted[(size - 1) / 2];
+    }
+
+    /// @dev The median of the first three.
+    function _middle(uint256[] memory votes) private pure returns (uint256 secs) {
+        assembly ("memory-safe") {
+            let a := and(mload(add(votes, 0x20)), SECONDS_MASK)
+            let b := and(mload(add(votes, 0x40)), SECONDS_MASK)
+            let c := and(mload(add(votes, 0x60)), SECONDS_MASK)
+            let swap := mul(xor(a, b), gt(a, b))
+            a := xor(a, swap) // the lower of both
+            b := xor(b, swap)
+            secs := c
+            if lt(c, a) { secs := a }
+            if gt(c, b) { secs := b }
+        }
     }
 }

@@ -19,6 +19,17 @@ library TypedData {
     bytes32 internal constant DOMAIN_VERSION_HASH = keccak256("1");
     bytes32 internal constant REVEAL_TYPEHASH =
         keccak256("Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)");
+    /// @dev All the orders of one requester in a batch, signed once.
+    bytes32 internal constant ORDERS_TYPEHASH = keccak256(
+        "Orders(Order[] orders)Order(address requester,bytes32 spec,bytes32 hardwareClass,address scheduler,"
+        "uint64 fee,uint64 maxRate,uint32 maxSeconds,uint64 bond,uint8 replicas,uint8 quorum,uint8 maxTicket,"
+        "uint32 commitWindow,uint32 revealWindow,uint64 seedBlock,uint64 expiry,uint16 auditBps,bool escalate,"
+        "uint256 nonce)"
+    );
+    /// @dev All the reveals of one operator in a batch, signed once.
+    bytes32 internal constant REVEALS_TYPEHASH = keccak256(
+        "Reveals(Reveal[] reveals)Reveal(bytes32 job,bytes32 commits,bytes32 tag,uint64 rate,uint32 secs)"
+    );
     bytes32 internal constant COMMIT_TYPEHASH =
         keccak256("Commit(bytes32 job,uint32 round,uint64 rate,bytes32 commitment)");
     bytes32 internal constant COMMIT_SET_TYPEHASH =
@@ -68,6 +79,15 @@ library TypedData {
         returns (bytes32)
     {
         return keccak256(abi.encode(job, operator, tag, secs, salt));
+    }
+
+    /// @notice The struct hash of a list that is signed once.
+    function hashWords(bytes32 typehash, uint256[] memory hashes) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, typehash)
+            mstore(0x20, keccak256(add(hashes, 0x20), shl(5, mload(hashes))))
+            hash := keccak256(0, 0x40)
+        }
     }
 
     /// @notice The EIP-712 domain of everything that is signed: Market's, as OpenZeppelin's EIP712 makes it there.

@@ -21,20 +21,3 @@ struct Budget {
     /// Unix seconds from which the requester may take it back; zero while open.
     uint48 closesAt;
 }
-
-/// @notice What one settled job does to the books: the shares that follow it, and the fee.
-struct Posting {
-    address requester;
-    uint64 fee;
-    /// How many of the batch's shares are this job's.
-    uint8 shares;
-    address scheduler;
-    uint256 nonce;
-}
-
-/// @notice What became of a posting. Only `Done` moved money.
-enum PostingResult {
-    Done,
-    NonceSpent,
-    BudgetTooSmall
-}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice One operator's part in a settled job, in one word: operator (160) | amount (64) | kind (8).
-/// @dev One word rather than a struct of three: a batch hands hundreds of them from Market to Vault.
+/// @notice One party's part in a settled job, in one word: party (160) | amount (64) | kind (8) | place (24).
+/// @dev One word rather than a struct of four: a batch hands hundreds of them from Market to Vault. The place says
+/// which of a batch's distinct operators it is, so that the Vault can add up; elsewhere it means nothing.
 type Share is uint256;
 
 /// @notice Why money moves.
@@ -13,11 +14,13 @@ enum ShareKind {
     Effort,
     /// A quorum contradicted it, or it was silent where it had promised to speak: slashed, and a fault.
     Slashed,
+    /// The scheduler's fee.
+    Fee,
     /// A panel found it right after all: what it had lost comes back, and the fault is struck out.
     Returned
 }
 
-using {operatorOf, amountOf, kindOf} for Share global;
+using {operatorOf, amountOf, kindOf, placeOf, withAmount, withPlace} for Share global;
 
 function toShare(address operator, uint64 amount, ShareKind kind) pure returns (Share) {
     return Share.wrap(uint256(uint160(operator)) | uint256(amount) << 160 | uint256(kind) << 224);
@@ -36,5 +39,17 @@ function amountOf(Share share) pure returns (uint64) {
 }
 
 function kindOf(Share share) pure returns (ShareKind) {
-    return ShareKind(Share.unwrap(share) >> 224);
+    return ShareKind(Share.unwrap(share) >> 224 & type(uint8).max);
+}
+
+function placeOf(Share share) pure returns (uint256) {
+    return Share.unwrap(share) >> 232;
+}
+
+function withAmount(Share share, uint64 amount) pure returns (Share) {
+    return Share.wrap(Share.unwrap(share) & ~(uint256(type(uint64).max) << 160) | uint256(amount) << 160);
+}
+
+function withPlace(Share share, uint256 place) pure returns (Share) {
+    return Share.wrap(Share.unwrap(share) | place << 232);
 }

@@ -25,7 +25,7 @@ contract TallySymbolic {
     /// @dev The first 28 bytes of a tag are what is voted on, and the seconds are kept whole.
     function check_vote(bytes32 tag, uint32 secs, bytes32 otherTag, uint32 otherSecs) public pure {
         uint256 vote = Tally.toVote(tag, secs);
-        assert(Tally.secondsOf(vote) == secs);
+        assert(uint32(vote) == secs); // truncation is the extraction
         bool same = vote >> 32 == Tally.toVote(otherTag, otherSecs) >> 32;
         assert(same == (bytes28(tag) == bytes28(otherTag)));
     }
@@ -57,7 +57,7 @@ contract TallySymbolic {
         (uint256 all, uint256 below, uint256 upTo, uint256 exactly) = (0, 0, 0, 0);
         for (uint256 i = 0; i < votes.length; ++i) {
             if (!_isIn(winners, i)) continue;
-            uint256 meter = Tally.secondsOf(votes[i]);
+            uint256 meter = uint32(votes[i]);
             ++all;
             if (meter < secs) ++below;
             if (meter <= secs) ++upTo;

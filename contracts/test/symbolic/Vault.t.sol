@@ -5,7 +5,8 @@ pragma solidity 0.8.37;
 /* solhint-disable no-empty-blocks */
 
 import {Vault} from "../../src/Vault.sol";
-import {Account, Posting, PostingResult} from "../../src/types/Accounts.sol";
+import {Records} from "../../src/libraries/Records.sol";
+import {Account} from "../../src/types/Accounts.sol";
 import {Share, ShareKind, toShare} from "../../src/types/Share.sol";
 import {PlainToken} from "../utils/Tokens.sol";
 import {vm} from "../utils/Vm.sol";
@@ -57,9 +58,9 @@ contract VaultSymbolic {
     function check_nonce_once(address requester, uint256 nonce, bool byModule) public {
         vm.assume(!_vault.nonceUsed(requester, nonce));
         if (byModule) _vault.reserve(requester, _party(SCHEDULER), nonce, 0);
-        else assert(_spend(requester, nonce) == PostingResult.Done);
+        else assert(_spend(requester, nonce));
         assert(_vault.nonceUsed(requester, nonce));
-        assert(_spend(requester, nonce) == PostingResult.NonceSpent);
+        assert(!_spend(requester, nonce));
         try _vault.reserve(requester, _party(SCHEDULER), nonce, 0) {
             assert(false);
         } catch {}
@@ -80,12 +81,10 @@ contract VaultSymbolic {
         assert(_vault.nonceUsed(other, another) == before);
     }
 
-    function _spend(address requester, uint256 nonce) private returns (PostingResult) {
-        Posting[] memory postings = new Posting[](1);
-        postings[0] =
-            Posting({requester: requester, fee: 0, shares: 0, scheduler: _party(SCHEDULER), nonce: nonce});
-        (PostingResult[] memory results,) = _vault.post(postings, new Share[](0));
-        return results[0];
+    /// @dev Posts a job that costs nothing; false where it is refused.
+    function _spend(address requester, uint256 nonce) private returns (bool) {
+        (uint256[] memory refusals,) = _vault.post(1, 0, _record(requester, nonce, 0, new Share[](0)));
+        return refusals.length == 0;
     }
 
     // --- settlements --------------------------------------------------------------------------
@@ -295,15 +294,28 @@ contract VaultSymbolic {
     }
 
     function _post(uint64 fee, uint256 nonce, Share share) private {
-        Posting[] memory postings = new Posting[](1);
-        postings[0] =
-            Posting({requester: REQUESTER, fee: fee, shares: 1, scheduler: _party(SCHEDULER), nonce: nonce});
         Share[] memory shares = new Share[](1);
         shares[0] = share;
-        try _vault.post(postings, shares) {}
+        try _vault.post(1, 1, _record(REQUESTER, nonce, fee, shares)) {}
         catch {
             assert(false);
         }
+    }
+
+    /// @dev As `Records` lays it out; all shares are of the operator at place zero.
+    function _record(address requester, uint256 nonce, uint64 fee, Share[] memory shares)
+        private
+        pure
+        returns (uint256[] memory record)
+    {
+        record = new uint256[](Records.HEAD_WORDS + shares.length + 1);
+        record[Records.REQUESTER / 32] = uint160(requester);
+        record[Records.NONCE / 32] = nonce;
+        record[Records.COUNT / 32] = shares.length + 1;
+        for (uint256 i = 0; i < shares.length; ++i) {
+            record[Records.HEAD_WORDS + i] = Share.unwrap(shares[i]);
+        }
+        record[record.length - 1] = Share.unwrap(toShare(_party(SCHEDULER), fee, ShareKind.Fee));
     }
 
     function _distribute(Share share, uint64 unlocked) private returns (bool) {

@@ -5,7 +5,7 @@ import {Leases} from "../../src/Leases.sol";
 import {Vault} from "../../src/Vault.sol";
 import {ILeases} from "../../src/interfaces/ILeases.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
-import {Posting} from "../../src/types/Accounts.sol";
+import {Records} from "../../src/libraries/Records.sol";
 import {Lease, LeaseStatus, Terms} from "../../src/types/ServiceLeases.sol";
 import {Share, ShareKind, toShare} from "../../src/types/Share.sol";
 import {LeasesFixture} from "../utils/LeasesFixture.sol";
@@ -708,12 +708,12 @@ contract LeasesTest is LeasesFixture {
 
     function test_exit_operatorSlashed() public {
         bytes32 lease = _start(_terms());
-        Posting[] memory postings = new Posting[](1);
-        postings[0] = Posting({requester: _requester(0), fee: 0, shares: 1, scheduler: SCHEDULER, nonce: 1});
-        Share[] memory shares = new Share[](1);
-        shares[0] = toShare(_operator(0), SEAT, ShareKind.Slashed);
+        uint256[] memory record = new uint256[](Records.HEAD_WORDS + 2);
+        (record[1], record[2], record[5]) = (uint160(_requester(0)), 1, 2);
+        record[6] = Share.unwrap(toShare(_operator(0), SEAT, ShareKind.Slashed));
+        record[7] = Share.unwrap(toShare(SCHEDULER, 0, ShareKind.Fee));
         vm.prank(MARKET);
-        vault.post(postings, shares);
+        vault.post(1, 1, record);
         assertEq(vault.account(_operator(0)).bond, 0, "slashed");
         _pass(10);
         _stop(_operator(0), lease);

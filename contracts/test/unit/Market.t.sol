@@ -7,8 +7,11 @@ import {Deploy} from "../../script/Deploy.s.sol";
 import {Market} from "../../src/Market.sol";
 import {ICourt} from "../../src/interfaces/ICourt.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
+import {Share, ShareKind} from "../../src/types/Share.sol";
+import {Sums} from "../../src/types/Sums.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 
@@ -54,18 +57,25 @@ contract MarketTest is MarketFixture {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
         assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
-        _assertPartyLog(logs[0], IMarket.ProviderSlashed.selector, job, receipt.replicas[0].operator, BOND);
-        _assertPartyLog(logs[1], IMarket.ProviderPaid.selector, job, receipt.replicas[1].operator, 1001 * 307);
-        _assertPartyLog(logs[2], IMarket.ProviderPaid.selector, job, receipt.replicas[2].operator, 1002 * 307);
-        assertEq(logs[3].topics[0], IMarket.JobSettled.selector, "settled");
-        assertEq(logs[3].topics[1], job, "the job");
-        assertEq(address(uint160(uint256(logs[3].topics[2]))), _requester(0), "the requester");
-        assertEq(address(uint160(uint256(logs[3].topics[3]))), scheduler, "the scheduler");
-        assertEq(
-            keccak256(logs[3].data),
-            keccak256(abi.encode(receipt.replicas[1].tag, uint256(6), uint32(307), FEE, FEE + 2003 * 307)),
-            "tag, winners, seconds, fee, cost"
-        );
+        for (uint256 i = 0; i < 3; ++i) {
+            assertEq(logs[i].emitter, address(vault), "by the vault");
+            assertEq(logs[i].topics[0], IVault.OperatorSettled.selector, "the event");
+            assertEq(
+                address(uint160(uint256(logs[i].topics[1]))), receipt.replicas[i].operator, "the operator"
+            );
+        }
+        _assertSums(logs[0], 0, BOND, 0, 1);
+        _assertSums(logs[1], 1001 * 307, 0, 1, 0);
+        _assertSums(logs[2], 1002 * 307, 0, 1, 0);
+        _assertJobLog(logs[3], IMarket.JobSettled.selector, job);
+        (bytes32 vote, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        assertEq(vote >> 32 << 32, receipt.replicas[1].tag >> 32 << 32, "28 bytes of tag");
+        assertEq(uint256(vote) & 0xffffffff, 307, "the seconds");
+        assertEq(shares.length, 4, "three replicas and the fee");
+        _assertShare(shares[0], receipt.replicas[0].operator, BOND, ShareKind.Slashed);
+        _assertShare(shares[1], receipt.replicas[1].operator, 1001 * 307, ShareKind.Won);
+        _assertShare(shares[2], receipt.replicas[2].operator, 1002 * 307, ShareKind.Won);
+        _assertShare(shares[3], scheduler, FEE, ShareKind.Fee);
     }
 
     function test_quorum_caps() public {
@@ -106,11 +116,13 @@ contract MarketTest is MarketFixture {
         order.bond = type(uint64).max;
         Receipt memory receipt = _withLiar(order, 1);
         bytes32 job = market.jobId(order);
-        vm.expectEmit(address(market));
-        emit IMarket.ProviderPaid(job, receipt.replicas[0].operator, 1000 * 300);
-        vm.expectEmit(address(market));
-        emit IMarket.ProviderSlashed(job, receipt.replicas[1].operator, uint64(SEATS_EACH) * SEAT);
+        vm.recordLogs();
         _settle(receipt);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        _assertJobLog(logs[3], IMarket.JobSettled.selector, job);
+        (, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        _assertShare(shares[0], receipt.replicas[0].operator, 1000 * 300, ShareKind.Won);
+        _assertShare(shares[1], receipt.replicas[1].operator, uint64(SEATS_EACH) * SEAT, ShareKind.Slashed);
         assertEq(_account(receipt.replicas[1].operator).bond, 0, "all there was");
         assertEq(_slashed(), SEATS_EACH * SEAT, "and no more");
         _assertSolvent();
@@ -177,19 +189,19 @@ contract MarketTest is MarketFixture {
         vm.recordLogs();
         _settle(receipt);
         Vm.Log[] memory logs = vm.getRecordedLogs();
+        assertEq(logs.length, 4, "one for each operator and one for the job");
+        _assertJobLog(logs[3], IMarket.JobWithoutQuorum.selector, job);
+        Share[] memory shares = abi.decode(logs[3].data, (Share[]));
+        assertEq(shares.length, 4, "three replicas and the fee");
+        _assertShare(shares[3], scheduler, 0, ShareKind.Fee);
         for (uint256 i = 0; i < 3; ++i) {
             Account memory books = _account(receipt.replicas[i].operator);
             assertEq(books.free - before[i], efforts[i], "a quarter of rate x own seconds");
             assertEq(books.bond, SEATS_EACH * SEAT, "nobody is slashed");
             assertEq(uint256(books.wins) + books.faults, 0, "nobody won or lost");
-            _assertPartyLog(
-                logs[i], IMarket.ProviderPaid.selector, job, receipt.replicas[i].operator, uint64(efforts[i])
-            );
+            _assertShare(shares[i], receipt.replicas[i].operator, efforts[i], ShareKind.Effort);
             cost += efforts[i];
         }
-        assertEq(logs.length, 4, "and one for the job");
-        assertEq(logs[3].topics[0], IMarket.JobWithoutQuorum.selector, "without a quorum");
-        assertEq(abi.decode(logs[3].data, (uint256)), cost, "its cost");
         assertEq(BUDGET - _budget(0), cost, "from the budget");
         assertEq(_free(scheduler), schedulerBefore, "no fee");
         _assertSolvent();
@@ -319,6 +331,54 @@ contract MarketTest is MarketFixture {
         order.requester = wallet;
         keyOf[wallet] = REQUESTER_KEY;
         _assertSkipped(_seal(_draft(order)), IMarket.Market_RequesterSignatureInvalid.selector);
+    }
+
+    /// @dev What a contract says of a signature it can take back once the work is done. A key that it registered it
+    /// can only replace, and what that key signed counts until it has expired.
+    function test_order_registeredKey() public {
+        address wallet = address(new YesWallet());
+        _deposit(wallet, 1000e6);
+        vm.prank(wallet);
+        vault.fund(scheduler, 1000e6);
+        vm.prank(wallet);
+        providers.setSigner(vm.addr(0x6000));
+        keyOf[wallet] = 0x6000;
+        uint64 expiry = uint64(vm.getBlockTimestamp() + 12 hours);
+        Receipt memory receipt = _orderedBy(wallet, 1, expiry);
+        Receipt memory second = _orderedBy(wallet, 2, expiry);
+        // The work is done, and now the wallet would rather not pay.
+        vm.prank(wallet);
+        providers.setSigner(vm.addr(0x6001));
+        _assertSettles(receipt);
+        providers.keepSeed(CLASS, seedBlock);
+        vm.warp(expiry);
+        _assertSettles(second);
+        assertEq(vault.budget(wallet, scheduler).amount, 1000e6 - 2 * (FEE + 3003 * 307), "it pays for both");
+
+        // One day of delay and half a day of grace later the old key is worth nothing.
+        vm.warp(vm.getBlockTimestamp() + 1 days + 1);
+        _freshSeed();
+        expiry = uint64(vm.getBlockTimestamp() + 12 hours);
+        _assertSkipped(_orderedBy(wallet, 3, expiry), IMarket.Market_RequesterSignatureInvalid.selector);
+        keyOf[wallet] = 0x6001;
+        _assertSettles(_orderedBy(wallet, 3, expiry));
+    }
+
+    /// @dev A key speaks for who registered it and for nobody else.
+    function test_order_othersKey() public {
+        vm.prank(_requester(1));
+        providers.setSigner(vm.addr(0x6000));
+        Receipt memory receipt = _honest(0, 1);
+        receipt.requesterSig = _sign(0x6000, market.jobId(receipt.order));
+        _assertSkipped(receipt, IMarket.Market_RequesterSignatureInvalid.selector);
+    }
+
+    function test_order_audit() public {
+        Order memory order = _order(0, 1);
+        order.auditBps = 10_001;
+        _assertSkipped(_seal(_draft(order)), IMarket.Market_AuditInvalid.selector);
+        order.auditBps = 10_000;
+        _assertSettles(_seal(_draft(order)));
     }
 
     function test_order_nonce() public {
@@ -722,15 +782,29 @@ contract MarketTest is MarketFixture {
         }
     }
 
-    function _assertPartyLog(Vm.Log memory log, bytes32 topic, bytes32 job, address operator, uint64 amount)
-        private
-        view
-    {
+    function _assertJobLog(Vm.Log memory log, bytes32 topic, bytes32 job) private view {
         assertEq(log.emitter, address(market), "by the market");
         assertEq(log.topics[0], topic, "the event");
         assertEq(log.topics[1], job, "the job");
-        assertEq(address(uint160(uint256(log.topics[2]))), operator, "the operator");
-        assertEq(abi.decode(log.data, (uint256)), amount, "the amount");
+        assertEq(address(uint160(uint256(log.topics[2]))), _requester(0), "the requester");
+    }
+
+    function _assertShare(Share share, address party, uint256 amount, ShareKind kind) private pure {
+        assertEq(share.operatorOf(), party, "whose");
+        assertEq(share.amountOf(), amount, "how much");
+        assertEq(uint256(share.kindOf()), uint256(kind), "why");
+    }
+
+    function _assertSums(Vm.Log memory log, uint256 paid, uint256 slashed, uint256 wins, uint256 faults)
+        private
+        pure
+    {
+        Sums sums = abi.decode(log.data, (Sums));
+        assertEq(sums.paidOf(), paid, "paid");
+        assertEq(sums.slashedOf(), slashed, "slashed");
+        assertEq(sums.winsOf(), wins, "wins");
+        assertEq(sums.faultsOf(), faults, "faults");
+        assertEq(sums.effortsOf(), 0, "no efforts");
     }
 
     /// @dev The other root, a compact signature, other lengths, other recovery ids, and nothing.
@@ -758,37 +832,14 @@ contract MarketTest is MarketFixture {
         }
     }
 
-    function _tamper(Receipt memory receipt, uint256 member, uint256 change) private view {
-        Order memory order = receipt.order;
-        Replica memory replica = receipt.replicas[change % 3];
-        uint64 wide = uint64(bound(change, 1, type(uint64).max));
-        uint32 narrow = uint32(bound(change, 1, type(uint32).max));
-        uint8 tiny = uint8(bound(change, 1, type(uint8).max));
-        if (member == 0) order.requester = address(uint160(order.requester) ^ uint160(wide));
-        if (member == 1) order.spec ^= bytes32(change);
-        if (member == 2) order.hardwareClass ^= bytes32(change);
-        if (member == 3) order.scheduler = address(uint160(order.scheduler) ^ uint160(wide));
-        if (member == 4) order.fee ^= wide;
-        if (member == 5) order.maxRate ^= wide;
-        if (member == 6) order.maxSeconds ^= narrow;
-        if (member == 7) order.bond ^= wide;
-        if (member == 8) order.replicas ^= tiny;
-        if (member == 9) order.quorum ^= tiny;
-        if (member == 10) order.maxTicket ^= tiny;
-        if (member == 11) order.commitWindow ^= narrow;
-        if (member == 12) order.revealWindow ^= narrow;
-        if (member == 13) order.seedBlock ^= wide;
-        if (member == 14) order.expiry ^= wide;
-        if (member == 15) order.auditBps ^= uint16(bound(change, 1, type(uint16).max));
-        if (member == 16) order.escalate = !order.escalate;
-        if (member == 17) order.nonce ^= change;
-        if (member == 18) replica.operator = address(uint160(replica.operator) ^ uint160(wide));
-        if (member == 19) replica.rate ^= wide;
-        if (member == 20) replica.ticket ^= tiny;
-        if (member == 21) replica.secs ^= narrow;
-        if (member == 22) replica.tag ^= bytes32(change);
-        if (member == 23) replica.salt ^= bytes32(change);
-        if (member == 24) replica.sig = _sign(signerKeyOf[replica.operator], bytes32(change));
+    function _orderedBy(address requester, uint256 nonce, uint64 expiry)
+        private
+        view
+        returns (Receipt memory)
+    {
+        Order memory order = _order(0, nonce);
+        (order.requester, order.expiry) = (requester, expiry);
+        return _seal(_draft(order));
     }
 
     function _notSitting(Receipt memory receipt) private pure returns (address operator) {

@@ -6,8 +6,11 @@ import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {IProviders} from "../../src/interfaces/IProviders.sol";
 import {IRoad} from "../../src/interfaces/IRoad.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
+import {Tally} from "../../src/libraries/Tally.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
 import {Commit, Entry, Opening, RoadJob, RoadState} from "../../src/types/Roads.sol";
+import {Share, ShareKind} from "../../src/types/Share.sol";
+import {Sums} from "../../src/types/Sums.sol";
 import {RoadFixture} from "../utils/RoadFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 
@@ -94,6 +97,16 @@ contract RoadTest is RoadFixture {
         vm.warp(receipt.order.expiry);
         _open(receipt, 1);
         assertTrue(_stateOf(receipt) == RoadState.Committing, "in time");
+    }
+
+    function test_open_registeredKey() public {
+        Receipt memory receipt = _honest(0, 1);
+        receipt.requesterSig = _sign(0x6000, market.jobId(receipt.order));
+        _assertRefused(_openCall(receipt, 7, ""), IRoad.Road_RequesterSignatureInvalid.selector);
+        vm.prank(_requester(0));
+        providers.setSigner(vm.addr(0x6000));
+        _open(receipt, 7);
+        assertTrue(_stateOf(receipt) == RoadState.Committing, "open");
     }
 
     function test_open_signature() public {
@@ -578,25 +591,27 @@ contract RoadTest is RoadFixture {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
         assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
-        assertEq(logs[0].topics[0], IMarket.ProviderSlashed.selector, "the liar");
-        assertEq(address(uint160(uint256(logs[0].topics[2]))), receipt.replicas[0].operator, "by name");
-        assertEq(abi.decode(logs[0].data, (uint256)), BOND, "its bond");
-        assertEq(logs[1].topics[0], IMarket.ProviderPaid.selector, "a winner");
-        assertEq(abi.decode(logs[1].data, (uint256)), 1001 * 307, "its pay");
+        for (uint256 i = 0; i < 3; ++i) {
+            assertEq(logs[i].emitter, address(vault), "by the vault");
+            assertEq(logs[i].topics[0], IVault.OperatorSettled.selector, "an operator");
+            assertEq(address(uint160(uint256(logs[i].topics[1]))), receipt.replicas[i].operator, "by name");
+        }
+        assertEq(abi.decode(logs[0].data, (Sums)).slashedOf(), BOND, "the liar's bond");
+        assertEq(abi.decode(logs[1].data, (Sums)).paidOf(), 1001 * 307, "a winner's pay");
+        assertEq(logs[3].emitter, address(road), "by the road");
         assertEq(logs[3].topics[0], IMarket.JobSettled.selector, "settled");
         assertEq(logs[3].topics[1], job, "the job");
         assertEq(address(uint160(uint256(logs[3].topics[2]))), _requester(0), "the requester");
-        assertEq(
-            keccak256(logs[3].data),
-            keccak256(abi.encode(receipt.replicas[1].tag, uint256(6), uint32(307), FEE, FEE + 2003 * 307)),
-            "tag, winners, seconds, fee, cost"
-        );
-        for (uint256 i = 0; i < 4; ++i) {
-            assertEq(logs[i].emitter, address(road), "by the road");
-        }
+        (bytes32 vote, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        assertEq(uint256(vote), Tally.toVote(receipt.replicas[1].tag, 307), "tag and seconds");
+        assertEq(shares.length, 4, "three replicas and the fee");
+        _assertShare(shares[0], receipt.replicas[0].operator, BOND, ShareKind.Slashed);
+        _assertShare(shares[1], receipt.replicas[1].operator, 1001 * 307, ShareKind.Won);
+        _assertShare(shares[2], receipt.replicas[2].operator, 1002 * 307, ShareKind.Won);
+        _assertShare(shares[3], scheduler, FEE, ShareKind.Fee);
     }
 
-    /// @dev Only the first 28 bytes of a tag are voted on; the event tells the first winner's, whole.
+    /// @dev Only the first 28 bytes of a tag are voted on; that is what the event tells, on both ways.
     function test_finalize_tag() public {
         Receipt memory receipt = _draft(_order(0, 1));
         bytes32 first = _answer(market.jobId(receipt.order), 0);
@@ -604,14 +619,14 @@ contract RoadTest is RoadFixture {
             receipt.replicas[i].tag = bytes32(uint256(first) >> 32 << 32 | i);
         }
         receipt = _seal(receipt);
-        bytes32 event_ =
-            keccak256(abi.encode(receipt.replicas[0].tag, uint256(7), uint32(307), FEE, FEE + 3003 * 307));
+        uint256 voted = Tally.toVote(first, 307);
         _openFixed(receipt);
         bytes memory step = _settleCall(receipt, receipt, 7);
         vm.recordLogs();
         _take(step);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        assertEq(keccak256(logs[3].data), event_, "by receipt");
+        (bytes32 vote,) = abi.decode(logs[logs.length - 1].data, (bytes32, Share[]));
+        assertEq(uint256(vote), voted, "by receipt");
         receipt.order.nonce = 2;
         receipt = _draft(receipt.order);
         for (uint256 i = 0; i < 3; ++i) {
@@ -622,7 +637,14 @@ contract RoadTest is RoadFixture {
         vm.recordLogs();
         _take(step);
         logs = vm.getRecordedLogs();
-        assertEq(keccak256(logs[6].data), event_, "step by step");
+        (vote,) = abi.decode(logs[logs.length - 1].data, (bytes32, Share[]));
+        assertEq(uint256(vote), voted, "step by step");
+    }
+
+    function _assertShare(Share share, address party, uint256 amount, ShareKind kind) private pure {
+        assertEq(share.operatorOf(), party, "whose");
+        assertEq(share.amountOf(), amount, "how much");
+        assertEq(uint256(share.kindOf()), uint256(kind), "why");
     }
 
     function test_finalize_silent() public {
@@ -670,8 +692,9 @@ contract RoadTest is RoadFixture {
         _finalize(receipt, 7, 3);
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs[3].topics[0], IMarket.JobWithoutQuorum.selector, "no quorum");
-        uint256 effort = 1000 * 600 / 4 + 1001 * 307 / uint256(4);
-        assertEq(abi.decode(logs[3].data, (uint256)), effort, "its cost");
+        Share[] memory shares = abi.decode(logs[3].data, (Share[]));
+        _assertShare(shares[0], receipt.replicas[0].operator, 1000 * 600 / 4, ShareKind.Effort);
+        _assertShare(shares[1], receipt.replicas[1].operator, 1001 * 307 / uint256(4), ShareKind.Effort);
         assertTrue(_stateOf(receipt) == RoadState.Failed, "failed");
         assertEq(_free(receipt.replicas[0].operator) - before[0], 1000 * 600 / 4, "a quarter to the cap");
         assertEq(_free(receipt.replicas[1].operator) - before[1], 1001 * 307 / uint256(4), "a quarter");
@@ -679,7 +702,7 @@ contract RoadTest is RoadFixture {
         assertEq(_account(receipt.replicas[0].operator).wins, 0, "no win");
         assertEq(_account(receipt.replicas[2].operator).bond, STAKE - BOND, "but who was silent");
         assertEq(_free(scheduler), schedulerBefore, "no fee");
-        assertEq(BUDGET - _budget(0), effort, "the rest is back");
+        assertEq(BUDGET - _budget(0), 1000 * 600 / 4 + 1001 * 307 / uint256(4), "the rest is back");
         _assertSolvent();
     }
 
@@ -872,11 +895,12 @@ contract RoadTest is RoadFixture {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs.length, 5, "one for each operator, one for the job and the court's");
         assertEq(logs[4].topics[0], ICourt.JobEntered.selector, "the slash may be appealed");
-        assertEq(
-            keccak256(logs[3].data),
-            keccak256(abi.encode(receipt.replicas[0].tag, uint256(5), uint32(300), FEE, FEE + 2002 * 300)),
-            "tag, winners, seconds, fee, cost"
-        );
+        (bytes32 vote, Share[] memory shares) = abi.decode(logs[3].data, (bytes32, Share[]));
+        assertEq(uint256(vote), Tally.toVote(receipt.replicas[0].tag, 300), "tag and seconds");
+        _assertShare(shares[0], receipt.replicas[0].operator, 1000 * 300, ShareKind.Won);
+        _assertShare(shares[1], receipt.replicas[1].operator, BOND, ShareKind.Slashed);
+        _assertShare(shares[2], receipt.replicas[2].operator, 1002 * 300, ShareKind.Won);
+        _assertShare(shares[3], scheduler, FEE, ShareKind.Fee);
         assertEq(_free(receipt.replicas[0].operator) - before[0], 1000 * 300, "paid");
         assertEq(_free(receipt.replicas[2].operator) - before[2], 1002 * 300, "paid");
         assertEq(_account(receipt.replicas[1].operator).bond, STAKE - BOND, "who lied is slashed");
@@ -979,8 +1003,9 @@ contract RoadTest is RoadFixture {
     }
 
     /// @dev Both roads take the same orders, but for the nonce and the budget.
-    function testFuzz_sameOrders(uint8 replicas, uint8 quorum, uint64 expiry) public {
+    function testFuzz_sameOrders(uint8 replicas, uint8 quorum, uint64 expiry, uint16 auditBps) public {
         Order memory order = _order(0, 1);
+        order.auditBps = uint16(bound(auditBps, 0, 11_000));
         order.replicas = uint8(bound(replicas, 0, 10));
         order.quorum = uint8(bound(quorum, 0, 10));
         order.expiry = uint64(vm.getBlockTimestamp() + bound(expiry, 0, 13 hours) - 30 minutes);
@@ -990,7 +1015,10 @@ contract RoadTest is RoadFixture {
         vm.recordLogs();
         _settle(receipt);
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        bool settles = logs[logs.length - 1].topics[0] == IMarket.JobSettled.selector;
+        bool settles = false;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            settles = settles || logs[i].topics[0] == IMarket.JobSettled.selector;
+        }
         receipt.order.nonce = 2; // another job of the same shape
         if (takes) receipt = _seal(_draft(receipt.order));
         // solhint-disable-next-line avoid-low-level-calls

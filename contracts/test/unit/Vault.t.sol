@@ -7,9 +7,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 
 import {Vault} from "../../src/Vault.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
-import {Posting} from "../../src/types/Accounts.sol";
 import {Order} from "../../src/types/Orders.sol";
-import {Share} from "../../src/types/Share.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {HookedToken, ISender, PlainToken, TaxedToken} from "../utils/Tokens.sol";
 import {vm} from "../utils/Vm.sol";
@@ -225,7 +223,7 @@ contract VaultTest is MarketFixture {
     function test_post_notMarket() public {
         vm.prank(address(providers));
         vm.expectRevert(abi.encodeWithSelector(IVault.Vault_NotMarket.selector, address(providers)));
-        vault.post(new Posting[](0), new Share[](0));
+        vault.post(0, 0, new uint256[](0));
     }
 
     function test_bond_notProviders() public {

@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 import {Vault} from "../../src/Vault.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
-import {Account, Posting} from "../../src/types/Accounts.sol";
+import {Records} from "../../src/libraries/Records.sol";
+import {Account} from "../../src/types/Accounts.sol";
 import {Share, ShareKind, toShare} from "../../src/types/Share.sol";
 import {Assertions} from "../utils/Assertions.sol";
 import {PlainToken} from "../utils/Tokens.sol";
@@ -159,11 +160,13 @@ contract VaultModulesTest is Assertions {
 
     function test_lock_survivesReceipts() public {
         _lock(OPERATOR, 450e6);
-        Posting[] memory postings = new Posting[](1);
-        postings[0] = Posting({requester: REQUESTER, fee: 0, shares: 1, scheduler: SCHEDULER, nonce: 1});
+        uint256[] memory record = new uint256[](Records.HEAD_WORDS + 2);
+        (record[1], record[2], record[5]) = (uint160(REQUESTER), 1, 2);
+        record[6] = Share.unwrap(toShare(OPERATOR, 100e6, ShareKind.Slashed));
+        record[7] = Share.unwrap(toShare(SCHEDULER, 0, ShareKind.Fee));
         vm.prank(MARKET);
-        (, uint64[] memory moved) = _vault.post(postings, _one(OPERATOR, 100e6, ShareKind.Slashed));
-        assertEq(moved[0], 50e6, "what nothing holds");
+        (, uint256[] memory slashes) = _vault.post(1, 1, record);
+        assertEq(slashes[0], 50e6, "what nothing holds");
         assertEq(_vault.account(OPERATOR).bond, 450e6, "the rest answers for something else");
     }
 

@@ -212,6 +212,40 @@ abstract contract MarketFixture is Assertions {
         return _seal(receipt);
     }
 
+    /// @dev Changes one of the 25 members of a receipt that are signed, or are a signature.
+    function _tamper(Receipt memory receipt, uint256 member, uint256 change) internal view {
+        Order memory order = receipt.order;
+        Replica memory replica = receipt.replicas[change % 3];
+        uint64 wide = uint64(bound(change, 1, type(uint64).max));
+        uint32 narrow = uint32(bound(change, 1, type(uint32).max));
+        uint8 tiny = uint8(bound(change, 1, type(uint8).max));
+        if (member == 0) order.requester = address(uint160(order.requester) ^ uint160(wide));
+        if (member == 1) order.spec ^= bytes32(change);
+        if (member == 2) order.hardwareClass ^= bytes32(change);
+        if (member == 3) order.scheduler = address(uint160(order.scheduler) ^ uint160(wide));
+        if (member == 4) order.fee ^= wide;
+        if (member == 5) order.maxRate ^= wide;
+        if (member == 6) order.maxSeconds ^= narrow;
+        if (member == 7) order.bond ^= wide;
+        if (member == 8) order.replicas ^= tiny;
+        if (member == 9) order.quorum ^= tiny;
+        if (member == 10) order.maxTicket ^= tiny;
+        if (member == 11) order.commitWindow ^= narrow;
+        if (member == 12) order.revealWindow ^= narrow;
+        if (member == 13) order.seedBlock ^= wide;
+        if (member == 14) order.expiry ^= wide;
+        if (member == 15) order.auditBps ^= uint16(bound(change, 1, type(uint16).max));
+        if (member == 16) order.escalate = !order.escalate;
+        if (member == 17) order.nonce ^= change;
+        if (member == 18) replica.operator = address(uint160(replica.operator) ^ uint160(wide));
+        if (member == 19) replica.rate ^= wide;
+        if (member == 20) replica.ticket ^= tiny;
+        if (member == 21) replica.secs ^= narrow;
+        if (member == 22) replica.tag ^= bytes32(change);
+        if (member == 23) replica.salt ^= bytes32(change);
+        if (member == 24) replica.sig = _sign(signerKeyOf[replica.operator], bytes32(change));
+    }
+
     // --- settling -----------------------------------------------------------------------------
 
     function _batch(Receipt memory receipt) internal pure returns (Receipt[] memory receipts) {

@@ -56,6 +56,9 @@ interface Vm {
     function stopBroadcast() external;
     function isContext(ForgeContext context) external view returns (bool);
 
+    function snapshotState() external returns (uint256 id);
+    function revertToState(uint256 id) external returns (bool done);
+
     // expectations
     function assume(bool condition) external pure;
     function expectRevert() external;

@@ -1,23 +1,23 @@
-"""What the Market's events say: settled jobs, skipped receipts, an operator's earnings."""
+"""What the contracts' events say: settled jobs, skipped receipts, an operator's earnings.
 
-from collections.abc import Iterable, Mapping, Sequence
+Shares and sums are words of several numbers; `contracts/src/types/Share.sol` and `Sums.sol` say
+which bits are whose.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from assay_node.chain.abi_codec import Log
 from assay_node.chain.bindings import market
-from assay_node.chain.bindings.market import (
-    JobSettled,
-    JobWithoutQuorum,
-    ProviderPaid,
-    ProviderSlashed,
-    ReceiptSkipped,
-)
+from assay_node.chain.bindings.market import JobSettled, JobWithoutQuorum, ReceiptSkipped
+from assay_node.chain.bindings.vault import OperatorSettled
 from assay_node.chain.hex_values import to_address, to_bytes, to_digest, to_int
 from assay_node.chain.refusals import skip_reason
 from assay_node.ports.chain import Paid, Settlement, SkippedReceipt, Slashed
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.receipt import TAG_BYTES_COMPARED
 
 SLASH_REASON: Final = "contradicted by the quorum"
 """The one thing that the Market slashes for when it settles a receipt."""
@@ -26,6 +26,9 @@ ROAD_SLASH_REASON: Final = "contradicted by the quorum, or silent on the on-chai
 
 _ENDED: Final = (JobSettled, JobWithoutQuorum)
 _JUDGED: Final = (*_ENDED, ReceiptSkipped)  # one of them per receipt
+
+_WON, _EFFORT, _SLASHED, _FEE = range(4)
+"""`ShareKind` of the contracts, as far as a job's shares go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +99,8 @@ def judged_topics() -> list[str]:
 
 
 def earnings_topics() -> list[str]:
-    """Return the topics of the events about one operator, as `eth_getLogs` wants them."""
-    return [_topic(ProviderPaid), _topic(ProviderSlashed)]
+    """Return the topic of the event about one operator, as `eth_getLogs` wants it."""
+    return [_topic(OperatorSettled)]
 
 
 def read_settlements(
@@ -123,7 +126,7 @@ def read_settlements(
         if isinstance(event, ReceiptSkipped)
     )
     settled = tuple(
-        _settlement(mined, event, events, receipts, judges[judge])
+        _settlement(mined, event, receipts, judges[judge])
         for judge, event in said
         if isinstance(event, JobSettled | JobWithoutQuorum)
     )
@@ -131,54 +134,63 @@ def read_settlements(
 
 
 def sum_earnings(logs: Iterable[Log]) -> Earnings:
-    """Add up the `ProviderPaid` and `ProviderSlashed` events of one operator."""
-    logs = list(logs)
-    paid = [e.amount for e in map(ProviderPaid.decode, _of(ProviderPaid, logs))]
-    slashed = [e.amount for e in map(ProviderSlashed.decode, _of(ProviderSlashed, logs))]
+    """Add up the `OperatorSettled` events of one operator."""
+    topic = OperatorSettled.ABI.hash
+    sums = [OperatorSettled.decode(log).sums for log in logs if log.topics[0] == topic]
     return Earnings(
-        paid_microusd=sum(paid),
-        slashed_microusd=sum(slashed),
-        jobs_paid=len(paid),
-        jobs_slashed=len(slashed),
+        paid_microusd=sum(_bits(word, 0, 64) for word in sums),
+        slashed_microusd=sum(_bits(word, 64, 64) for word in sums),
+        jobs_paid=sum(_bits(word, 128, 32) + _bits(word, 160, 32) for word in sums),
+        jobs_slashed=sum(_bits(word, 192, 32) for word in sums),
     )
 
 
-def _topic(event: type[market.Event]) -> str:
+def _topic(event: type[market.Event | OperatorSettled]) -> str:
     return "0x" + event.ABI.hash.hex()
 
 
-def _of(event: type[market.Event], logs: Iterable[Log]) -> list[Log]:
-    return [log for log in logs if log.topics and log.topics[0] == event.ABI.hash]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    party: Address
+    amount_microusd: int
+    kind: int
+
+    @classmethod
+    def of(cls, word: int) -> "_Share":
+        party = Address(f"0x{_bits(word, 0, 160):040x}")
+        return cls(party=party, amount_microusd=_bits(word, 160, 64), kind=_bits(word, 224, 8))
+
+
+def _bits(word: int, first: int, count: int) -> int:
+    return word >> first & ((1 << count) - 1)
 
 
 def _settlement(
-    mined: MinedTransaction,
-    job: JobSettled | JobWithoutQuorum,
-    events: Sequence[market.Event],
-    receipts: int,
-    slash_reason: str,
+    mined: MinedTransaction, job: JobSettled | JobWithoutQuorum, receipts: int, slash_reason: str
 ) -> Settlement:
-    settled = job if isinstance(job, JobSettled) else None
+    shares = [_Share.of(word) for word in job.shares]
+    vote = job.vote if isinstance(job, JobSettled) else b""
     return Settlement(
         job_id=job.job,
         transaction=mined.hash,
         block_number=mined.block_number,
-        agreed=settled is not None,
-        winning_tag=settled.tag if settled else None,
-        seconds=settled.secs if settled else 0,
-        # A job's nonce is spent with it, so its events occur once in a transaction.
+        agreed=bool(vote),
+        winning_tag=Digest(vote[:TAG_BYTES_COMPARED] + bytes(4)) if vote else None,
+        seconds=int.from_bytes(vote[TAG_BYTES_COMPARED:]),
         paid=tuple(
-            Paid(operator=event.operator, amount_microusd=event.amount)
-            for event in events
-            if isinstance(event, ProviderPaid) and event.job == job.job
+            Paid(operator=share.party, amount_microusd=share.amount_microusd)
+            for share in shares
+            if share.kind in (_WON, _EFFORT)
         ),
         slashed=tuple(
-            Slashed(operator=event.operator, amount_microusd=event.amount, reason=slash_reason)
-            for event in events
-            if isinstance(event, ProviderSlashed) and event.job == job.job
+            Slashed(
+                operator=share.party, amount_microusd=share.amount_microusd, reason=slash_reason
+            )
+            for share in shares
+            if share.kind == _SLASHED
         ),
-        fee_microusd=settled.fee if settled else 0,
-        cost_microusd=job.cost,
+        fee_microusd=sum(share.amount_microusd for share in shares if share.kind == _FEE),
+        cost_microusd=sum(share.amount_microusd for share in shares if share.kind != _SLASHED),
         gas_used=mined.gas_used // receipts,
         receipts_in_batch=receipts,
     )

@@ -53,9 +53,16 @@ GAS_MAX: Final = 1 << 24
 TRANSACTION_BYTES_MAX: Final = 128 << 10
 """Ethereum nodes keep no larger transaction in their pools (go-ethereum: txMaxSize)."""
 
+TRANSACTION_BYTES_OTHER: Final = 256
+"""More than what a transaction has beside its call data."""
+
 GAS_MARGIN: Final = 1.25
 """On top of an estimate: what a transaction meets when it is mined may differ from now. Gas that is
 not used is not paid for."""
+
+GAS_EXTRA: Final = 60_000
+"""And for what is written anew when a block lies between the estimate and the transaction: a count
+of seats that changes twice in one block keeps no history of it (two slots of 22,100 gas more)."""
 
 WEI_PER_GWEI: Final = 10**9
 GAP: Final = "gap"
@@ -181,7 +188,7 @@ class Outbox:
             ChainUnavailable: the endpoint does not answer; nothing was signed.
         """
         gas = await self._gas_limit(call, action, gas_bound)
-        if gas > GAS_MAX or len(call.data) > TRANSACTION_BYTES_MAX - 256:
+        if gas > GAS_MAX or len(call.data) > TRANSACTION_BYTES_MAX - TRANSACTION_BYTES_OTHER:
             raise ChainError(
                 f"{action} needs {gas} gas and {len(call.data)} bytes, more than one "
                 f"transaction may have ({GAS_MAX} gas, {TRANSACTION_BYTES_MAX} bytes); do less "
@@ -452,7 +459,7 @@ class Outbox:
             gas = to_int(await self._rpc.read("eth_estimateGas", request))
         except RpcRefusal as error:
             raise explained(error, action, ERRORS) from None
-        wanted = max(int(gas * GAS_MARGIN), bound or 0)
+        wanted = max(int(gas * GAS_MARGIN) + GAS_EXTRA, bound or 0)
         # A margin that does not fit is cut; an estimate that does not fit is refused by the caller.
         return GAS_MAX if gas <= GAS_MAX < wanted else wanted
 

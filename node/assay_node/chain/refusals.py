@@ -10,6 +10,7 @@ from assay_node.protocol.errors import ChainError
 from assay_node.protocol.units import microusd_to_text
 
 SKIP_REASONS: Final[Mapping[str, str]] = {
+    "Market_AuditInvalid": "the order's chance of an audit is above 10,000 of 10,000",
     "Market_BudgetTooSmall": "the requester's budget for this scheduler is smaller than the cost",
     "Market_ExpiryTooFar": "the order expires too long after now; settle it closer to its expiry",
     "Market_NonceSpent": "the order was settled before, or its nonce was used by another order",
@@ -31,7 +32,11 @@ SKIP_REASONS: Final[Mapping[str, str]] = {
 
 _SENTENCES: Final[Mapping[str, str]] = {
     **SKIP_REASONS,
+    "Market_PackedMalformed": "the packed receipts are malformed from byte {position} on",
+    "Market_PackedTooManyFor": "the packed receipts hold more of {signer} than it signed",
+    "Market_PackedUnknownVersion": "the Market does not read version {version} of packed receipts",
     "Market_WiredToOther": "the Vault belongs to another Market, {market}",
+    "Road_AuditInvalid": "the order's chance of an audit is above 10,000 of 10,000",
     "Road_CommitSignatureInvalid": "the commit of {operator} has a malformed signature",
     "Road_ContextWrong": "job {job} stands otherwise on the road by now; read its events again",
     "Road_CostTooHigh": "the order may cost {cost}, more than the books can hold",

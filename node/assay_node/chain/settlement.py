@@ -1,11 +1,11 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from assay_node.chain.abi_codec import Log
-from assay_node.chain.abi_orders import abi_receipt
 from assay_node.chain.contracts import ERRORS
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.events import (
@@ -22,7 +22,15 @@ from assay_node.chain.events import (
     sum_earnings,
 )
 from assay_node.chain.hex_values import to_bytes, to_int
-from assay_node.chain.outbox import GAS_MAX, TRANSACTION_BYTES_MAX, Ended, Outbox, SendingSettings
+from assay_node.chain.outbox import (
+    GAS_MAX,
+    TRANSACTION_BYTES_MAX,
+    TRANSACTION_BYTES_OTHER,
+    Ended,
+    Outbox,
+    SendingSettings,
+)
+from assay_node.chain.packed import Measures, cheapest_order, measure, pack
 from assay_node.chain.reader import MarketReader
 from assay_node.chain.refusals import explained
 from assay_node.chain.road import (
@@ -48,15 +56,18 @@ KEEP_SEED: Final = "keep_seed"
 """The kinds of a scheduler's transactions."""
 
 GAS_PER_TRANSACTION: Final = 80_000
-GAS_PER_RECEIPT: Final = 75_000
-GAS_PER_REPLICA: Final = 50_000
-"""Upper bounds of what `settle` burns, half as much again as measured with requesters and operators
-that the chain has not paid before (64k + 49k + 34k), the dearest case; draws get dearer with the
-logarithm of the seats' history. A test compares them."""
+GAS_PER_RECEIPT: Final = 25_000
+GAS_PER_REPLICA: Final = 25_000
+GAS_PER_PAGE: Final = 60_000
+GAS_PER_SEED: Final = 15_000
+GAS_PER_OPERATOR: Final = 60_000
+"""Upper bounds of what `settlePacked` burns, half as much again as measured with requesters and
+operators that the chain has not paid before, the dearest case. A page is one requester's budget for
+one scheduler and a word of its nonces; draws get dearer with the logarithm of the seats' history. A
+test compares them."""
 
-RECEIPT_BYTES: Final = 800
-REPLICA_BYTES: Final = 416
-"""Call data of a receipt: the order, its signature, offsets and lengths; and of one replica."""
+CALL_BYTES: Final = 4 + 32 + 32 + 31
+"""What the call has beside the packed bytes: selector, offset, length, padding."""
 
 LOG_BLOCKS_MAX: Final = 2_000
 """Public endpoints answer `eth_getLogs` for ranges of a few thousand blocks only."""
@@ -102,7 +113,8 @@ class EventReader(MarketReader):
         who = "0x" + operator[2:].rjust(64, "0")
         first = self.deployment.deploy_block if from_block is None else from_block
         last = (await self.head()).number if to_block is None else to_block
-        return sum_earnings(await self._logs([earnings_topics(), None, who], first, last))
+        vault = self._contracts.vault.address
+        return sum_earnings(await self._logs([earnings_topics(), who], first, last, of=vault))
 
     async def road_window_s(self) -> int:
         """Return the seconds that operators have to reveal, and at least to commit."""
@@ -163,12 +175,15 @@ class EventReader(MarketReader):
             return None
         return order_in_call(to_bytes(raw["input"]), job, self.domain)
 
-    async def _logs(self, topics: list[Any], from_block: int, to_block: int) -> list[Log]:
-        logs = []
+    async def _logs(
+        self, topics: list[Any], from_block: int, to_block: int, *, of: Address | None = None
+    ) -> list[Log]:
+        """Return what the Market and the Road logged, or another contract."""
+        logs: list[Log] = []
         for first in range(from_block, to_block + 1, LOG_BLOCKS_MAX):
             last = min(first + LOG_BLOCKS_MAX - 1, to_block)
             wanted = {
-                "address": [self.market, self.deployment.road],
+                "address": [self.market, self.deployment.road] if of is None else of,
                 "fromBlock": hex(first),
                 "toBlock": hex(last),
                 "topics": topics,
@@ -220,7 +235,7 @@ class SettlementWallet(EventReader):
         return receipts_fitting(receipts)
 
     async def settle(self, receipts: Sequence[Receipt], jobs: Sequence[Digest]) -> bool:
-        """Keep and send `Market.settle(receipts)` for jobs; False if one is bound already.
+        """Keep and send `Market.settlePacked` of receipts for jobs; False if one is bound already.
 
         Raises:
             LocalError: no receipts, or more than fit one transaction.
@@ -265,12 +280,12 @@ class SettlementWallet(EventReader):
                 f"{receipts_fitting(receipts)} of them do"
             )
         return await self._outbox.submit(
-            self._contracts.market.settle([abi_receipt(receipt) for receipt in receipts]),
+            self._contracts.market.settle_packed(pack(cheapest_order(receipts))),
             action=f"settling {len(receipts)} receipts",
             kind=SETTLE,
             jobs=jobs,
             # Not an estimate: a receipt that is skipped now may be good when it is mined.
-            gas_bound=_gas([len(r.replicas) for r in receipts]),
+            gas_bound=gas_bound(receipts),
         )
 
     def _outcome(self, ended: Ended) -> TransactionOutcome:
@@ -288,23 +303,36 @@ class SettlementWallet(EventReader):
 
 def receipts_fitting(receipts: Sequence[Receipt]) -> int:
     """Return how many of the first receipts fit one transaction, in gas and in bytes."""
-    return _fitting([len(receipt.replicas) for receipt in receipts])
+    return bisect(range(1, len(receipts) + 1), 0, key=lambda count: not _fit(receipts[:count]))
 
 
-def _fitting(replica_counts: Sequence[int]) -> int:
-    for count in range(1, len(replica_counts) + 1):
-        head = replica_counts[:count]
-        size = (count + 1) * RECEIPT_BYTES + sum(head) * REPLICA_BYTES
-        if _gas(head) > GAS_MAX or size > TRANSACTION_BYTES_MAX:
-            return count - 1
-    return len(replica_counts)
+def gas_bound(receipts: Sequence[Receipt]) -> int:
+    """Return more gas than settling these receipts takes."""
+    return _gas(measure(receipts))
 
 
-def _gas(replica_counts: Sequence[int]) -> int:
-    replicas = sum(replica_counts)
-    return GAS_PER_TRANSACTION + len(replica_counts) * GAS_PER_RECEIPT + replicas * GAS_PER_REPLICA
+def _fit(receipts: Sequence[Receipt]) -> bool:
+    measures = measure(receipts)
+    size = measures.bytes + CALL_BYTES + TRANSACTION_BYTES_OTHER
+    return _gas(measures) <= GAS_MAX and size <= TRANSACTION_BYTES_MAX
 
 
-RECEIPTS_MAX: Final = _fitting([REPLICAS_MAX] * 1_000)
-"""31 receipts of 8 replicas; of 3 replicas 63 fit. The pool's limit on bytes comes before that on
-gas (34 and 73)."""
+def _gas(measures: Measures) -> int:
+    return (
+        GAS_PER_TRANSACTION
+        + GAS_PER_RECEIPT * measures.receipts
+        + GAS_PER_REPLICA * measures.replicas
+        + GAS_PER_PAGE * measures.terms
+        + GAS_PER_SEED * measures.seeds
+        + GAS_PER_OPERATOR * measures.operators
+    )
+
+
+RECEIPTS_MAX: Final = (GAS_MAX - GAS_PER_TRANSACTION) // (
+    GAS_PER_RECEIPT
+    + GAS_PER_PAGE
+    + GAS_PER_SEED
+    + REPLICAS_MAX * (GAS_PER_REPLICA + GAS_PER_OPERATOR)
+)
+"""21 receipts of 8 replicas that share nothing. 138 of 3 replicas fit that share requesters,
+operators and a seed as 100 of them do in `contracts/snapshots/settle.json`."""

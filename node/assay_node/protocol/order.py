@@ -124,6 +124,11 @@ def audit_fee(panel_cost_microusd: int, audit_bps: int) -> int:
     return panel_cost_microusd * audit_bps // BPS
 
 
+def order_hash(order: Order) -> bytes:
+    """Return the order's EIP-712 struct hash, of which a requester may sign a list."""
+    return typed_data.struct_hash(typed_data.ORDER_TYPE, list(_ABI_TYPES), list(order.abi_values()))
+
+
 def job_id(order: Order, domain: typed_data.Domain) -> Digest:
     """Return the job id: the order's EIP-712 digest."""
     return domain.digest(typed_data.ORDER_TYPE, list(_ABI_TYPES), list(order.abi_values()))

@@ -17,6 +17,7 @@ EFFORT_BPS: Final = 2_500
 """Share of rate x seconds that revealers get when no quorum forms, in 1/10,000 (the contract's)."""
 
 TAG_BYTES_COMPARED: Final = 28
+_REVEAL_TYPES: Final = ["bytes32", "bytes32", "bytes32", "uint64", "uint32"]
 """The contract keeps a vote in one word: the tag's first 28 bytes and 4 bytes of seconds."""
 
 
@@ -117,9 +118,16 @@ def reveal_digest(
 ) -> Digest:
     """Return the digest a provider signs when it reveals, over the whole commit set."""
     return domain.digest(
+        typed_data.REVEAL_TYPE, _REVEAL_TYPES, [job, commits, tag, rate_microusd, seconds]
+    )
+
+
+def reveal_hash(replica: Replica, *, job: Digest, commits: Digest) -> bytes:
+    """Return a reveal's EIP-712 struct hash, of which a provider may sign a list."""
+    return typed_data.struct_hash(
         typed_data.REVEAL_TYPE,
-        ["bytes32", "bytes32", "bytes32", "uint64", "uint32"],
-        [job, commits, tag, rate_microusd, seconds],
+        _REVEAL_TYPES,
+        [job, commits, replica.tag, replica.rate_microusd, replica.seconds],
     )
 
 

@@ -4,6 +4,7 @@ The type strings here and in `contracts/src/libraries/TypedData.sol` are the sam
 compares the digests on a real chain. Source: https://eips.ethereum.org/EIPS/eip-712
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -35,6 +36,8 @@ ASSIGN_TYPE: Final = (
     "Assign(bytes32 job,uint32 round,uint32 sequence,address[] operators,uint8[] tickets,"
     "address[] replaced)"
 )
+ORDERS_TYPE: Final = "Orders(Order[] orders)" + ORDER_TYPE
+REVEALS_TYPE: Final = "Reveals(Reveal[] reveals)" + REVEAL_TYPE
 OFFER_TYPE: Final = "Offer(bytes32 body)"
 
 _DOMAIN_TYPE: Final = (
@@ -67,12 +70,26 @@ class Domain:
 
     def digest(self, type_string: str, types: list[str], values: list[object]) -> Digest:
         """Return the digest to sign for a struct of static members."""
-        struct = keccak(abi_encode(["bytes32", *types], [keccak(text=type_string), *values]))
+        return self._signed(struct_hash(type_string, types, values))
+
+    def list_digest(self, type_string: str, hashes: Iterable[bytes]) -> Digest:
+        """Return the digest to sign for a struct whose one member is a list of structs.
+
+        `hashes` are theirs, from `struct_hash`.
+        """
+        return self._signed(keccak(keccak(text=type_string) + keccak(b"".join(hashes))))
+
+    def _signed(self, struct: bytes) -> Digest:
         return Digest(keccak(b"\x19\x01" + self.separator + struct))
 
     def body_digest(self, type_string: str, body: bytes) -> Digest:
         """Return the digest to sign for an off-chain message, given its canonical bytes."""
         return self.digest(type_string, ["bytes32"], [keccak(body)])
+
+
+def struct_hash(type_string: str, types: list[str], values: list[object]) -> bytes:
+    """Return the EIP-712 hash of a struct of static members, 32 bytes."""
+    return keccak(abi_encode(["bytes32", *types], [keccak(text=type_string), *values]))
 
 
 def recover(digest: Digest, signature: bytes) -> Address:

@@ -45,17 +45,18 @@ class Admission:
     async def submit(self, peer: PeerId, submit: Submit) -> Admitted:
         """Admit an order, or say why not.
 
-        1. The requester signed it for this chain and contract. 2. It is not here already (then the
-        answer is the same as the first time). 3. It names this scheduler, on its terms. 4. Its
-        times fit. 5. Its seed block lies ahead. 6. Its nonce is unspent. 7. The budget on chain
-        covers it beside the requester's other jobs. 8. Spec and inputs can be fetched from the
-        sender and are well formed. 9. Nonce and budget still hold, and it is stored.
+        1. The requester signed it for this chain and contract, or the key that it registered. 2. It
+        is not here already (then the answer is the same as the first time). 3. It names this
+        scheduler, on its terms. 4. Its times fit. 5. Its seed block lies ahead. 6. Its nonce is
+        unspent. 7. The budget on chain covers it beside the requester's other jobs. 8. Spec and
+        inputs can be fetched from the sender and are well formed. 9. Nonce and budget still hold,
+        and it is stored.
 
         Raises:
             Refused: the reason, in one sentence.
         """
         order = submit.signed_order.order
-        job = self._check_signature(submit.signed_order)  # 1
+        job = await self._check_signature(submit.signed_order)  # 1
         if await self.store.job(job) is not None:  # 2
             return Admitted(job=job, already=True)
         self._check_terms(order)  # 3
@@ -72,13 +73,15 @@ class Admission:
             )
         return Admitted(job=job, already=not new)
 
-    def _check_signature(self, signed: SignedOrder) -> Digest:
+    async def _check_signature(self, signed: SignedOrder) -> Digest:
         job = job_id(signed.order, self.domain)
         try:
             signer = recover(job, signed.signature)
         except MalformedMessage as error:
             raise Refused(f"bad signature: {error}") from None
-        if signer != signed.order.requester:
+        requester = signed.order.requester
+        # A smart wallet orders by the key that it registered.
+        if signer != requester and signer != await self.chain.signer_of(requester):
             raise Refused(
                 "bad signature: the order is not signed by its requester for chain "
                 f"{self.domain.chain_id} and market {self.domain.market}"

@@ -19,6 +19,7 @@ from tests.integration.chain import payout_model as model
 ABI: Final = Path(model.__file__).parents[3] / "node" / "assay_node" / "chain" / "abi"
 GAS: Final = hex(16_000_000)
 HASHES_BACK: Final = 250  # the chain itself knows 256
+SLASHED, FEE = 2, 3  # kinds of shares
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class MarketEvents:
         self._topics = _market_topics()
 
     def read(self, logs: Sequence[dict[str, Any]]) -> list[Log]:
-        """Return what each says; a provider's address stands first in what it is told."""
+        """Return what each says; of a job's end, who was told what amount, and the fee."""
         decoded = []
         for log in logs:
             if log["address"].lower() != self._market:
@@ -136,10 +137,26 @@ class MarketEvents:
             values = decode(types, bytes.fromhex(log["data"][2:]))
             if name == "ReceiptSkipped":
                 values = (self._topics["0x" + values[0].hex()][0],)
-            elif name in ("ProviderPaid", "ProviderSlashed"):
-                values = ("0x" + log["topics"][2][-40:], *values)
+            elif name in ("JobSettled", "JobWithoutQuorum"):
+                values = _parts(values[-1])
             decoded.append(Log(name, bytes.fromhex(log["topics"][1][2:]), values))
         return decoded
+
+
+def _parts(shares: Sequence[int]) -> tuple[dict[str, int], int, int]:
+    """Return what each operator got (or, below zero, lost), the fee, and all that was paid.
+
+    A share is party (160 bits) | amount (64) | kind (8), of which 2 is slashed and 3 the fee.
+    """
+    moves, fee, cost = {}, 0, 0
+    for share in shares:
+        amount, kind = share >> 160 & (1 << 64) - 1, share >> 224 & 0xFF
+        cost += 0 if kind == SLASHED else amount
+        if kind == FEE:
+            fee = amount
+        else:
+            moves[f"0x{share & (1 << 160) - 1:040x}"] = -amount if kind == SLASHED else amount
+    return moves, fee, cost
 
 
 def _market_topics() -> dict[str, tuple[str, list[str]]]:

@@ -314,15 +314,9 @@ class RandomMarket:
             mine = [log for log in logs if log.job == outcome.job and log.name != "ReceiptSkipped"]
             end = "JobSettled" if outcome.agreed else "JobWithoutQuorum"
             closing = [log.values for log in mine if log.name == end]
-            fee_and_cost = (outcome.fee, outcome.cost) if outcome.agreed else (outcome.cost,)
-            assert [values[-len(fee_and_cost) :] for values in closing] == [fee_and_cost], closing
-            moves = {
-                log.values[0]: log.values[1] if log.name == "ProviderPaid" else -log.values[1]
-                for log in mine
-                if log.name in ("ProviderPaid", "ProviderSlashed")
-            }
             operators = [replica.operator for replica in receipt.replicas]
-            assert moves == dict(zip(operators, outcome.moved, strict=True)), (moves, outcome)
+            moves = dict(zip(operators, outcome.moved, strict=True))
+            assert closing == [(moves, outcome.fee, outcome.cost)], (closing, outcome)
             self._count(receipt, outcome)
 
     def _count(self, receipt: model.Receipt, outcome: model.Settled) -> None:

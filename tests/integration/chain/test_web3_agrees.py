@@ -35,8 +35,7 @@ async def test_web3_sees_the_same_settlement(chain) -> None:
             contract.functions.jobId(_checksummed(w3, receipt)).call(),
         )
         (settled,) = contract.events.JobSettled().process_receipt(mined, errors=_discard())
-        paid = contract.events.ProviderPaid().process_receipt(mined, errors=_discard())
-        slashed = contract.events.ProviderSlashed().process_receipt(mined, errors=_discard())
+        operators = vault.events.OperatorSettled().process_receipt(mined, errors=_discard())
         account = await vault.functions.account(
             w3.to_checksum_address(market.operators[0].address)
         ).call()
@@ -45,12 +44,15 @@ async def test_web3_sees_the_same_settlement(chain) -> None:
     order = receipt.signed_order.order
     assert on_chain_id == job_id(order, market.wallet.domain) == settlement.job_id
     assert mined["gasUsed"] == outcome.gas_used
-    assert settled["args"]["cost"] == settlement.cost_microusd
-    assert {e["args"]["operator"].lower(): e["args"]["amount"] for e in paid} == {
-        p.operator: p.amount_microusd for p in settlement.paid
-    }
-    assert {e["args"]["operator"].lower(): e["args"]["amount"] for e in slashed} == {
-        s.operator: s.amount_microusd for s in settlement.slashed
+    assert settled["args"]["vote"][28:] == settlement.seconds.to_bytes(4)
+    shares = [word >> 160 & 0xFFFF_FFFF_FFFF_FFFF for word in settled["args"]["shares"]]
+    slashed = sum(share.amount_microusd for share in settlement.slashed)
+    assert sum(shares) == settlement.cost_microusd + slashed
+    assert {
+        e["args"]["operator"].lower(): e["args"]["sums"] & (1 << 128) - 1 for e in operators
+    } == {
+        **{share.operator: share.amount_microusd for share in settlement.paid},
+        **{share.operator: share.amount_microusd << 64 for share in settlement.slashed},
     }
     ours = await market.wallet.account(market.operators[0].address)
     assert (account[0], account[1]) == (ours.free_microusd, ours.stake_microusd)

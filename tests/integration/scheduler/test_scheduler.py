@@ -17,7 +17,7 @@ from assay_node.protocol import codec, job_spec
 from assay_node.protocol.assignment import contradict, signer_of_assign
 from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
-from assay_node.protocol.ids import Digest
+from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
 from assay_node.protocol.messages import HELLO, SUBMIT, CommitSet, Submit
 from assay_node.protocol.offer import SignedOffer
@@ -81,7 +81,7 @@ class World:
         spec_cid, block = job_spec.encode(a_spec(inputs=cid))
         await inputs.add_bytes(block, codec=cids.DAG_CBOR)
         order = an_order(
-            requester=self.wallet.address,
+            requester=changes.pop("requester", self.wallet.address),
             scheduler=self.scheduler_wallet,
             hardware_class=CLASS,
             spec=cids.to_digest(spec_cid),
@@ -583,6 +583,16 @@ async def test_an_order_with_a_panel_needs_the_budget_for_it(world):
     with pytest.raises(AssayError, match="this order can cost"):
         await world.submit(escalate=True)
     await world.submit()
+
+
+async def test_a_smart_wallet_orders_by_the_key_that_it_registered(world):
+    wallet = Address("0x" + "5a" * 20)
+    world.chain.budgets[wallet] = 1 << 40
+    with pytest.raises(AssayError, match="not signed by its requester"):
+        await world.submit(requester=wallet)
+    world.chain.signers[wallet] = world.wallet.address
+    job = await world.submit(requester=wallet)
+    assert (await world.store.job(job)).signed_order.order.requester == wallet
 
 
 async def test_two_orders_cannot_promise_the_same_budget(world):

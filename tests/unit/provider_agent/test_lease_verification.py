@@ -63,6 +63,12 @@ async def test_1_an_order_signed_by_another_key(world: World) -> None:
     assert "not signed by its requester" in await refusal(world, offer)
 
 
+async def test_1_an_order_by_a_key_that_its_requester_registered(world: World) -> None:
+    offer = an_offer(world, requester=STRANGER.address)
+    world.chain.requester_signers[STRANGER.address] = REQUESTER.address
+    assert await verifier(world).verify(offer, asking=SCHEDULER) == 400
+
+
 async def test_1_an_order_for_another_chain(world: World) -> None:
     offer = an_offer(world)
     other = dataclasses.replace(verifier(world), domain=dataclasses.replace(DOMAIN, chain_id=1))

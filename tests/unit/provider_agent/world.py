@@ -97,6 +97,7 @@ class FakeChain(FakeRoad):
         self.budget_microusd = 10**12
         self.used_nonces = self.spent
         self.signer: Address | None = SIGNER.address
+        self.requester_signers: dict[Address, Address] = {}
         self.ahead_s = 0
         self.bond_microusd = 100_000_000
         self.bond_slashable_until = int(NOW) + 7 * 86_400
@@ -124,7 +125,7 @@ class FakeChain(FakeRoad):
 
     async def signer_of(self, operator: Address) -> Address | None:
         self._ask()
-        return self.signer if operator == OPERATOR else None
+        return self.signer if operator == OPERATOR else self.requester_signers.get(operator)
 
     async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
         self._ask()

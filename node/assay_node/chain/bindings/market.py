@@ -46,18 +46,14 @@ class JobSettled(DecodedEvent):
 
     ABI = EventType(
         "JobSettled",
-        ("job", "requester", "scheduler", "tag", "winners", "secs", "fee", "cost"),
-        ("bytes32", "address", "address", "bytes32", "uint256", "uint32", "uint64", "uint64"),
-        (True, True, True, False, False, False, False, False),
+        ("job", "requester", "vote", "shares"),
+        ("bytes32", "address", "bytes32", "uint256[]"),
+        (True, True, False, False),
     )
     job: Digest
     requester: Address
-    scheduler: Address
-    tag: Digest
-    winners: int
-    secs: int
-    fee: int
-    cost: int
+    vote: Digest
+    shares: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,44 +62,13 @@ class JobWithoutQuorum(DecodedEvent):
 
     ABI = EventType(
         "JobWithoutQuorum",
-        ("job", "requester", "scheduler", "cost"),
-        ("bytes32", "address", "address", "uint64"),
-        (True, True, True, False),
+        ("job", "requester", "shares"),
+        ("bytes32", "address", "uint256[]"),
+        (True, True, False),
     )
     job: Digest
     requester: Address
-    scheduler: Address
-    cost: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderPaid(DecodedEvent):
-    """The event ProviderPaid."""
-
-    ABI = EventType(
-        "ProviderPaid",
-        ("job", "operator", "amount"),
-        ("bytes32", "address", "uint64"),
-        (True, True, False),
-    )
-    job: Digest
-    operator: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderSlashed(DecodedEvent):
-    """The event ProviderSlashed."""
-
-    ABI = EventType(
-        "ProviderSlashed",
-        ("job", "operator", "amount"),
-        ("bytes32", "address", "uint64"),
-        (True, True, False),
-    )
-    job: Digest
-    operator: Address
-    amount: int
+    shares: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +119,7 @@ _JUDGE: Final = Function(
     ),
     ("bytes4", "uint256", "uint256"),
 )
+_ORDERS_DIGEST: Final = Function("ordersDigest", ("orders",), ("uint256[]",), ("bytes32",))
 _PROVIDERS: Final = Function("providers", (), (), ("address",))
 _REVEAL_DIGEST: Final = Function(
     "revealDigest",
@@ -161,6 +127,7 @@ _REVEAL_DIGEST: Final = Function(
     ("bytes32", "bytes32", "bytes32", "uint64", "uint32"),
     ("bytes32",),
 )
+_REVEALS_DIGEST: Final = Function("revealsDigest", ("reveals",), ("uint256[]",), ("bytes32",))
 _SETTLE: Final = Function(
     "settle",
     ("receipts",),
@@ -169,14 +136,21 @@ _SETTLE: Final = Function(
     ),
     (),
 )
+_SETTLE_PACKED: Final = Function("settlePacked", ("packed",), ("bytes",), ())
 _VAULT: Final = Function("vault", (), (), ("address",))
 INVALID_SHORT_STRING: Final = ErrorType("InvalidShortString", (), ())
+MARKET_AUDIT_INVALID: Final = ErrorType("Market_AuditInvalid", (), ())
 MARKET_BUDGET_TOO_SMALL: Final = ErrorType("Market_BudgetTooSmall", (), ())
 MARKET_EXPIRY_TOO_FAR: Final = ErrorType("Market_ExpiryTooFar", (), ())
 MARKET_NONCE_SPENT: Final = ErrorType("Market_NonceSpent", (), ())
 MARKET_OPERATOR_NOT_DRAWN: Final = ErrorType("Market_OperatorNotDrawn", (), ())
 MARKET_OPERATOR_TWICE: Final = ErrorType("Market_OperatorTwice", (), ())
 MARKET_ORDER_EXPIRED: Final = ErrorType("Market_OrderExpired", (), ())
+MARKET_PACKED_MALFORMED: Final = ErrorType("Market_PackedMalformed", ("position",), ("uint256",))
+MARKET_PACKED_TOO_MANY_FOR: Final = ErrorType("Market_PackedTooManyFor", ("signer",), ("address",))
+MARKET_PACKED_UNKNOWN_VERSION: Final = ErrorType(
+    "Market_PackedUnknownVersion", ("version",), ("uint256",)
+)
 MARKET_QUORUM_INVALID: Final = ErrorType("Market_QuorumInvalid", (), ())
 MARKET_RATE_TOO_HIGH: Final = ErrorType("Market_RateTooHigh", (), ())
 MARKET_REPLICA_COUNT_INVALID: Final = ErrorType("Market_ReplicaCountInvalid", (), ())
@@ -201,21 +175,17 @@ FUNCTIONS: Final[Mapping[bytes, Function]] = {
     _EIP712_DOMAIN.selector: _EIP712_DOMAIN,
     _JOB_ID.selector: _JOB_ID,
     _JUDGE.selector: _JUDGE,
+    _ORDERS_DIGEST.selector: _ORDERS_DIGEST,
     _PROVIDERS.selector: _PROVIDERS,
     _REVEAL_DIGEST.selector: _REVEAL_DIGEST,
+    _REVEALS_DIGEST.selector: _REVEALS_DIGEST,
     _SETTLE.selector: _SETTLE,
+    _SETTLE_PACKED.selector: _SETTLE_PACKED,
     _VAULT.selector: _VAULT,
 }
 
 
-Event = (
-    EIP712DomainChanged
-    | JobSettled
-    | JobWithoutQuorum
-    | ProviderPaid
-    | ProviderSlashed
-    | ReceiptSkipped
-)
+Event = EIP712DomainChanged | JobSettled | JobWithoutQuorum | ReceiptSkipped
 """Whatever this contract says."""
 
 
@@ -223,20 +193,22 @@ EVENTS: Final[Mapping[bytes, type[Event]]] = {
     EIP712DomainChanged.ABI.hash: EIP712DomainChanged,
     JobSettled.ABI.hash: JobSettled,
     JobWithoutQuorum.ABI.hash: JobWithoutQuorum,
-    ProviderPaid.ABI.hash: ProviderPaid,
-    ProviderSlashed.ABI.hash: ProviderSlashed,
     ReceiptSkipped.ABI.hash: ReceiptSkipped,
 }
 
 
 ERRORS: Final[Mapping[bytes, ErrorType]] = {
     INVALID_SHORT_STRING.selector: INVALID_SHORT_STRING,
+    MARKET_AUDIT_INVALID.selector: MARKET_AUDIT_INVALID,
     MARKET_BUDGET_TOO_SMALL.selector: MARKET_BUDGET_TOO_SMALL,
     MARKET_EXPIRY_TOO_FAR.selector: MARKET_EXPIRY_TOO_FAR,
     MARKET_NONCE_SPENT.selector: MARKET_NONCE_SPENT,
     MARKET_OPERATOR_NOT_DRAWN.selector: MARKET_OPERATOR_NOT_DRAWN,
     MARKET_OPERATOR_TWICE.selector: MARKET_OPERATOR_TWICE,
     MARKET_ORDER_EXPIRED.selector: MARKET_ORDER_EXPIRED,
+    MARKET_PACKED_MALFORMED.selector: MARKET_PACKED_MALFORMED,
+    MARKET_PACKED_TOO_MANY_FOR.selector: MARKET_PACKED_TOO_MANY_FOR,
+    MARKET_PACKED_UNKNOWN_VERSION.selector: MARKET_PACKED_UNKNOWN_VERSION,
     MARKET_QUORUM_INVALID.selector: MARKET_QUORUM_INVALID,
     MARKET_RATE_TOO_HIGH.selector: MARKET_RATE_TOO_HIGH,
     MARKET_REPLICA_COUNT_INVALID.selector: MARKET_REPLICA_COUNT_INVALID,
@@ -326,6 +298,11 @@ class Market(BoundContract):
         values = await self._read(_JUDGE, (receipt,), block)
         return JudgeResult(bytes(values[0]), int(values[1]), int(values[2]))
 
+    async def orders_digest(self, orders: Sequence[int], *, block: str = "latest") -> Digest:
+        """`ordersDigest(uint256[])`."""
+        values = await self._read(_ORDERS_DIGEST, (orders,), block)
+        return Digest(values[0])
+
     async def providers(self, *, block: str = "latest") -> Address:
         """`providers()`."""
         values = await self._read(_PROVIDERS, (), block)
@@ -338,9 +315,18 @@ class Market(BoundContract):
         values = await self._read(_REVEAL_DIGEST, (job, commits, tag, rate, secs), block)
         return Digest(values[0])
 
+    async def reveals_digest(self, reveals: Sequence[int], *, block: str = "latest") -> Digest:
+        """`revealsDigest(uint256[])`."""
+        values = await self._read(_REVEALS_DIGEST, (reveals,), block)
+        return Digest(values[0])
+
     def settle(self, receipts: Sequence[Receipt]) -> Call:
         """`settle(Receipt[])`."""
         return self._call(_SETTLE, (receipts,))
+
+    def settle_packed(self, packed: bytes) -> Call:
+        """`settlePacked(bytes)`."""
+        return self._call(_SETTLE_PACKED, (packed,))
 
     async def vault(self, *, block: str = "latest") -> Address:
         """`vault()`."""

@@ -127,6 +127,12 @@ _CHECK: Final = Function(
     ("bytes32", "uint256", "bytes32", "(uint256,address,address)[]"),
     ("uint8",),
 )
+_CHECK_BATCH: Final = Function(
+    "checkBatch",
+    ("claim_words", "keys", "words"),
+    ("uint256", "uint256", "uint256[]"),
+    ("uint256[]",),
+)
 _DRAW: Final = Function(
     "draw",
     ("hardware_class", "seed_block", "job", "max_ticket"),
@@ -196,6 +202,7 @@ FUNCTIONS: Final[Mapping[bytes, Function]] = {
     _SIGNER_GRACE.selector: _SIGNER_GRACE,
     _UNBONDING.selector: _UNBONDING,
     _CHECK.selector: _CHECK,
+    _CHECK_BATCH.selector: _CHECK_BATCH,
     _DRAW.selector: _DRAW,
     _DRAW_TICKET.selector: _DRAW_TICKET,
     _EVICT.selector: _EVICT,
@@ -289,6 +296,13 @@ class Providers(BoundContract):
         """`check(bytes32, uint256, bytes32, Claim[])`."""
         values = await self._read(_CHECK, (hardware_class, seed_block, job, claims), block)
         return int(values[0])
+
+    async def check_batch(
+        self, claim_words: int, keys: int, words: Sequence[int], *, block: str = "latest"
+    ) -> tuple[int, ...]:
+        """`checkBatch(uint256, uint256, uint256[])`."""
+        values = await self._read(_CHECK_BATCH, (claim_words, keys, words), block)
+        return tuple(int(v0) for v0 in values[0])
 
     async def draw(
         self,

@@ -19,18 +19,14 @@ class JobSettled(DecodedEvent):
 
     ABI = EventType(
         "JobSettled",
-        ("job", "requester", "scheduler", "tag", "winners", "secs", "fee", "cost"),
-        ("bytes32", "address", "address", "bytes32", "uint256", "uint32", "uint64", "uint64"),
-        (True, True, True, False, False, False, False, False),
+        ("job", "requester", "vote", "shares"),
+        ("bytes32", "address", "bytes32", "uint256[]"),
+        (True, True, False, False),
     )
     job: Digest
     requester: Address
-    scheduler: Address
-    tag: Digest
-    winners: int
-    secs: int
-    fee: int
-    cost: int
+    vote: Digest
+    shares: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +35,13 @@ class JobWithoutQuorum(DecodedEvent):
 
     ABI = EventType(
         "JobWithoutQuorum",
-        ("job", "requester", "scheduler", "cost"),
-        ("bytes32", "address", "address", "uint64"),
-        (True, True, True, False),
+        ("job", "requester", "shares"),
+        ("bytes32", "address", "uint256[]"),
+        (True, True, False),
     )
     job: Digest
     requester: Address
-    scheduler: Address
-    cost: int
+    shares: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +71,6 @@ class ProviderDisplaced(DecodedEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class ProviderPaid(DecodedEvent):
-    """The event ProviderPaid."""
-
-    ABI = EventType(
-        "ProviderPaid",
-        ("job", "operator", "amount"),
-        ("bytes32", "address", "uint64"),
-        (True, True, False),
-    )
-    job: Digest
-    operator: Address
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderRevealed(DecodedEvent):
     """The event ProviderRevealed."""
 
@@ -105,21 +85,6 @@ class ProviderRevealed(DecodedEvent):
     tag: Digest
     secs: int
     salt: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderSlashed(DecodedEvent):
-    """The event ProviderSlashed."""
-
-    ABI = EventType(
-        "ProviderSlashed",
-        ("job", "operator", "amount"),
-        ("bytes32", "address", "uint64"),
-        (True, True, False),
-    )
-    job: Digest
-    operator: Address
-    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +161,7 @@ _SETTLE: Final = Function(
     (),
 )
 _VAULT: Final = Function("vault", (), (), ("address",))
+ROAD_AUDIT_INVALID: Final = ErrorType("Road_AuditInvalid", (), ())
 ROAD_COMMIT_SIGNATURE_INVALID: Final = ErrorType(
     "Road_CommitSignatureInvalid", ("operator",), ("address",)
 )
@@ -252,9 +218,7 @@ Event = (
     | JobWithoutQuorum
     | ProviderCommitted
     | ProviderDisplaced
-    | ProviderPaid
     | ProviderRevealed
-    | ProviderSlashed
     | RoadOpened
 )
 """Whatever this contract says."""
@@ -265,14 +229,13 @@ EVENTS: Final[Mapping[bytes, type[Event]]] = {
     JobWithoutQuorum.ABI.hash: JobWithoutQuorum,
     ProviderCommitted.ABI.hash: ProviderCommitted,
     ProviderDisplaced.ABI.hash: ProviderDisplaced,
-    ProviderPaid.ABI.hash: ProviderPaid,
     ProviderRevealed.ABI.hash: ProviderRevealed,
-    ProviderSlashed.ABI.hash: ProviderSlashed,
     RoadOpened.ABI.hash: RoadOpened,
 }
 
 
 ERRORS: Final[Mapping[bytes, ErrorType]] = {
+    ROAD_AUDIT_INVALID.selector: ROAD_AUDIT_INVALID,
     ROAD_COMMIT_SIGNATURE_INVALID.selector: ROAD_COMMIT_SIGNATURE_INVALID,
     ROAD_CONTEXT_WRONG.selector: ROAD_CONTEXT_WRONG,
     ROAD_COST_TOO_HIGH.selector: ROAD_COST_TOO_HIGH,

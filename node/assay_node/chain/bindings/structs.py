@@ -227,13 +227,3 @@ class Budget(NamedTuple):
 
     amount: int
     closes_at: int
-
-
-class Posting(NamedTuple):
-    """The struct Posting."""
-
-    requester: Address
-    fee: int
-    shares: int
-    scheduler: Address
-    nonce: int

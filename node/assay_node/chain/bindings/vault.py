@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from assay_node.chain.abi_codec import DecodedEvent, ErrorType, EventType, Function
-from assay_node.chain.bindings.structs import Account, Budget, Posting
+from assay_node.chain.bindings.structs import Account, Budget
 from assay_node.chain.bound_contract import BoundContract, Call
 from assay_node.protocol.ids import Address
 
@@ -16,8 +16,8 @@ from assay_node.protocol.ids import Address
 class PostResult(NamedTuple):
     """What `post` returns."""
 
-    results: tuple[int, ...]
-    moved: tuple[int, ...]
+    refusals: tuple[int, ...]
+    slashes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,15 @@ class Deposited(DecodedEvent):
     from_: Address
     account: Address
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettled(DecodedEvent):
+    """The event OperatorSettled."""
+
+    ABI = EventType("OperatorSettled", ("operator", "sums"), ("address", "uint256"), (True, False))
+    operator: Address
+    sums: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +156,9 @@ _NONCE_USED: Final = Function(
 _PAY: Final = Function("pay", ("to", "amount"), ("address", "uint64"), ())
 _POST: Final = Function(
     "post",
-    ("postings", "shares"),
-    ("(address,uint64,uint8,address,uint256)[]", "uint256[]"),
-    ("uint8[]", "uint64[]"),
+    ("jobs", "operators", "records"),
+    ("uint256", "uint256", "uint256[]"),
+    ("uint256[]", "uint256[]"),
 )
 _PROVIDERS: Final = Function("providers", (), (), ("address",))
 _RECLAIM: Final = Function("reclaim", ("scheduler",), ("address",), ())
@@ -236,6 +245,7 @@ Event = (
     | BudgetFunded
     | BudgetReclaimed
     | Deposited
+    | OperatorSettled
     | StakeBonded
     | StakeReleased
     | Withdrawn
@@ -248,6 +258,7 @@ EVENTS: Final[Mapping[bytes, type[Event]]] = {
     BudgetFunded.ABI.hash: BudgetFunded,
     BudgetReclaimed.ABI.hash: BudgetReclaimed,
     Deposited.ABI.hash: Deposited,
+    OperatorSettled.ABI.hash: OperatorSettled,
     StakeBonded.ABI.hash: StakeBonded,
     StakeReleased.ABI.hash: StakeReleased,
     Withdrawn.ABI.hash: Withdrawn,
@@ -365,9 +376,9 @@ class Vault(BoundContract):
         """`pay(address, uint64)`."""
         return self._call(_PAY, (to, amount))
 
-    def post(self, postings: Sequence[Posting], shares: Sequence[int]) -> Call:
-        """`post(Posting[], uint256[])`."""
-        return self._call(_POST, (postings, shares))
+    def post(self, jobs: int, operators: int, records: Sequence[int]) -> Call:
+        """`post(uint256, uint256, uint256[])`."""
+        return self._call(_POST, (jobs, operators, records))
 
     async def providers(self, *, block: str = "latest") -> Address:
         """`providers()`."""

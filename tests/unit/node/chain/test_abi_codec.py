@@ -3,14 +3,14 @@ from eth_abi.abi import encode
 
 from assay_node.chain.abi_codec import Log
 from assay_node.chain.bindings import market, test_usd, vault
-from assay_node.chain.bindings.market import ProviderPaid
+from assay_node.chain.bindings.vault import StakeBonded
 from assay_node.chain.bound_contract import Call
 from assay_node.protocol.errors import ChainError
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import Address
 
 ALICE = Address("0x" + "a1" * 20)
 BOB = Address("0x" + "b0" * 20)
-PAID = ProviderPaid.ABI
+BONDED = StakeBonded.ABI
 
 
 def test_selectors_and_topics_are_those_of_the_erc20_standard() -> None:
@@ -36,16 +36,15 @@ def test_a_call_is_its_selector_and_its_arguments() -> None:
 
 
 def test_an_events_members_come_from_topics_and_data_in_order() -> None:
-    job = b"\x01" * 32
-    log = _log((PAID.hash, job, encode(["address"], [ALICE])), encode(["uint64"], [42]))
-    assert ProviderPaid.decode(log) == ProviderPaid(job=Digest(job), operator=ALICE, amount=42)
-    assert market.EVENTS[log.topics[0]] is ProviderPaid
+    log = _log((BONDED.hash, encode(["address"], [ALICE])), encode(["uint64"], [42]))
+    assert StakeBonded.decode(log) == StakeBonded(operator=ALICE, amount=42)
+    assert vault.EVENTS[log.topics[0]] is StakeBonded
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 31, b"\xff" * 32])
 def test_bytes_that_are_not_as_declared_are_a_chain_error(data: bytes) -> None:
     with pytest.raises(ChainError, match="not as declared"):
-        ProviderPaid.decode(_log((PAID.hash, b"\x01" * 32, encode(["address"], [ALICE])), data))
+        StakeBonded.decode(_log((BONDED.hash, encode(["address"], [ALICE])), data))
     with pytest.raises(ChainError, match="not as declared"):
         test_usd._DECIMALS.decode_result(data)
 
@@ -75,7 +74,7 @@ async def test_text_that_is_not_utf8_is_a_chain_error() -> None:
 
 def test_a_log_with_too_few_topics_is_a_chain_error() -> None:
     with pytest.raises(ChainError, match="number of topics"):
-        ProviderPaid.decode(_log((PAID.hash,), encode(["uint64"], [42])))
+        StakeBonded.decode(_log((BONDED.hash,), encode(["uint64"], [42])))
 
 
 def _log(topics: tuple[bytes, ...], data: bytes) -> Log:

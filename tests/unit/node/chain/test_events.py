@@ -6,9 +6,7 @@ import pytest
 from eth_abi.abi import encode
 
 from assay_node.chain import events
-from assay_node.chain.bindings import market
-from assay_node.chain.outbox import GAS_MAX
-from assay_node.chain.settlement import RECEIPTS_MAX, _fitting, _gas
+from assay_node.chain.bindings import market, vault
 from assay_node.ports.chain import Paid, Slashed
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import Address
@@ -16,9 +14,18 @@ from assay_node.protocol.ids import Address
 MARKET = Address("0x" + "0a" * 20)
 ROAD = Address("0x" + "0b" * 20)
 JUDGES = {MARKET: events.SLASH_REASON, ROAD: events.ROAD_SLASH_REASON}
-EVENTS = {event.__name__: event.ABI for event in market.EVENTS.values()}
+EVENTS = {event.__name__: event.ABI for event in (*market.EVENTS.values(), *vault.EVENTS.values())}
 WHO = [Address(f"0x{n:040x}") for n in range(1, 5)]
 JOBS = [bytes([n]) * 32 for n in range(1, 4)]
+
+
+def share(party: Address, amount: int, kind: int) -> int:
+    place = 0xFFFFFF  # of no meaning here
+    return int(party, 16) | amount << 160 | kind << 224 | place << 232
+
+
+VOTE = b"\x05" * 28 + (60).to_bytes(4)
+SHARES = [share(WHO[0], 10, 0), share(WHO[1], 7, 2), share(WHO[3], 3, 3)]
 
 
 def log(name: str, *values: Any, address: Address = MARKET) -> dict[str, Any]:
@@ -44,11 +51,8 @@ def mined(*logs: dict[str, Any]) -> events.MinedTransaction:
 def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
     transaction = mined(
         log("ReceiptSkipped", JOBS[2], ABI_ERROR["Market_OrderExpired"]),
-        log("ProviderPaid", JOBS[0], WHO[0], 10),
-        log("ProviderSlashed", JOBS[0], WHO[1], 7),
-        log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13),
-        log("ProviderPaid", JOBS[1], WHO[0], 4),
-        log("JobWithoutQuorum", JOBS[1], WHO[2], WHO[3], 4),
+        log("JobSettled", JOBS[0], WHO[2], VOTE, SHARES),
+        log("JobWithoutQuorum", JOBS[1], WHO[2], [share(WHO[0], 4, 1), share(WHO[3], 0, 3)]),
     )
     (agreed, split), (skipped,) = events.read_settlements(transaction, JUDGES)
     assert agreed.paid == (Paid(operator=WHO[0], amount_microusd=10),)
@@ -56,7 +60,7 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
         Slashed(operator=WHO[1], amount_microusd=7, reason=events.SLASH_REASON),
     )
     assert (agreed.agreed, agreed.seconds, agreed.fee_microusd) == (True, 60, 3)
-    assert (agreed.cost_microusd, agreed.winning_tag) == (13, b"\x05" * 32)
+    assert (agreed.cost_microusd, agreed.winning_tag) == (13, b"\x05" * 28 + bytes(4))
     assert (split.agreed, split.winning_tag, split.cost_microusd) == (False, None, 4)
     assert split.paid == (Paid(operator=WHO[0], amount_microusd=4),)
     assert {s.gas_used for s in (agreed, split)} == {100_000}
@@ -66,18 +70,18 @@ def test_each_job_gets_its_own_shares_and_its_part_of_the_gas() -> None:
 
 
 def test_events_of_other_contracts_are_not_believed() -> None:
-    forged = log("JobSettled", JOBS[0], WHO[2], WHO[3], b"\x05" * 32, 1, 60, 3, 13, address=WHO[0])
+    forged = log("JobSettled", JOBS[0], WHO[2], VOTE, SHARES, address=WHO[0])
     assert events.read_settlements(mined(forged), JUDGES) == ((), ())
 
 
 def test_earnings_add_up_what_was_paid_and_slashed() -> None:
-    logs = [
-        events.parse_log(log("ProviderPaid", JOBS[0], WHO[0], 10)),
-        events.parse_log(log("ProviderPaid", JOBS[1], WHO[0], 5)),
-        events.parse_log(log("ProviderSlashed", JOBS[2], WHO[0], 7)),
+    sums = [
+        10 + (1 << 128) + (1 << 160),  # a win and an effort
+        5 + (7 << 64) + (1 << 128) + (1 << 192),  # a win and a fault
     ]
+    logs = [events.parse_log(log("OperatorSettled", WHO[0], word)) for word in sums]
     assert events.sum_earnings(logs) == events.Earnings(
-        paid_microusd=15, slashed_microusd=7, jobs_paid=2, jobs_slashed=1
+        paid_microusd=15, slashed_microusd=7, jobs_paid=3, jobs_slashed=1
     )
 
 
@@ -87,23 +91,12 @@ def test_a_malformed_receipt_from_a_node_is_a_chain_error(raw: Any) -> None:
         events.parse_transaction_receipt(raw)
 
 
-def test_batches_stay_below_both_limits_and_are_not_needlessly_small() -> None:
-    assert RECEIPTS_MAX == 31
-    assert _fitting([3] * 200) == 63
-    assert _fitting([3, 3]) == 2
-    assert _fitting([1] * 200) == 107
-    for replicas in range(1, 9):
-        assert _gas([replicas] * _fitting([replicas] * 200)) < GAS_MAX
-
-
 ABI_ERROR = {error.name: error.selector for error in market.ERRORS.values()}
 
 
 def test_an_end_on_the_road_is_read_like_one_in_the_market() -> None:
-    transaction = mined(
-        log("ProviderSlashed", JOBS[0], WHO[1], 7, address=ROAD),
-        log("JobWithoutQuorum", JOBS[0], WHO[2], WHO[3], 0, address=ROAD),
-    )
+    shares = [share(WHO[1], 7, 2), share(WHO[3], 0, 3)]
+    transaction = mined(log("JobWithoutQuorum", JOBS[0], WHO[2], shares, address=ROAD))
     ((failed,), _) = events.read_settlements(transaction, JUDGES)
     assert not failed.agreed
     assert [slashed.reason for slashed in failed.slashed] == [events.ROAD_SLASH_REASON]

@@ -90,7 +90,7 @@ async def test_a_transaction_is_byte_for_byte_what_eth_account_makes_of_it(world
     theirs = Account.sign_transaction(
         {
             "type": 2, "chainId": CHAIN_ID, "nonce": 0, "to": to_checksum_address(CALL.to),
-            "value": 0, "data": CALL.data, "gas": 125_000,
+            "value": 0, "data": CALL.data, "gas": 185_000,
             "maxPriorityFeePerGas": GWEI, "maxFeePerGas": 7 * GWEI,
         },
         (1).to_bytes(32, "big"),
@@ -104,7 +104,7 @@ async def test_a_creation_is_what_eth_account_makes_of_it(world: World) -> None:
     assert outgoing is not None
     theirs = Account.sign_transaction(
         {
-            "type": 2, "chainId": CHAIN_ID, "nonce": 0, "value": 0, "data": b"\x60", "gas": 125_000,
+            "type": 2, "chainId": CHAIN_ID, "nonce": 0, "value": 0, "data": b"\x60", "gas": 185_000,
             "maxPriorityFeePerGas": GWEI, "maxFeePerGas": 7 * GWEI,
         },
         (1).to_bytes(32, "big"),
@@ -123,10 +123,10 @@ async def test_nonces_follow_each_other_and_start_at_the_pools_count(world: Worl
 
 
 async def test_the_gas_limit_is_the_callers_bound_while_a_trial_run_agrees(world: World) -> None:
-    assert read(await world.submit()).gas == 125_000
+    assert read(await world.submit()).gas == 185_000
     assert read(await world.submit(gas_bound=90_000)).gas == 90_000
     world.node.trial_refusal = "out of gas"
-    assert read(await world.submit(gas_bound=90_000)).gas == 125_000
+    assert read(await world.submit(gas_bound=90_000)).gas == 185_000
     assert read(await world.submit(gas_bound=400_000)).gas == 400_000
 
 

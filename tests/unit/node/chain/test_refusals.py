@@ -7,7 +7,10 @@ from assay_node.chain import contracts, refusals
 from assay_node.chain.abi_codec import BUILT_IN_ERRORS
 from assay_node.protocol.ids import Address
 
-NOT_ABOUT_RECEIPTS = {"Market_WiredToOther"}  # only the constructor raises it
+NOT_ABOUT_RECEIPTS = {
+    "Market_WiredToOther",  # only the constructor raises it
+    "Market_PackedMalformed", "Market_PackedTooManyFor", "Market_PackedUnknownVersion",
+}  # fmt: skip
 ALICE = Address("0x" + "a1" * 20)
 ERRORS = {error.name: error for error in (*contracts.ERRORS.values(), *BUILT_IN_ERRORS)}
 

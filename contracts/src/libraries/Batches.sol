@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IMarket} from "../interfaces/IMarket.sol";
+import {Records} from "./Records.sol";
+import {Words, newWords} from "./Words.sol";
+
+/// @notice The receipts of one transaction while they are judged.
+struct Batch {
+    /// How many jobs are good so far, and what each does to the books (`Records`).
+    uint256 jobs;
+    Words records;
+    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds.
+    Words claims;
+    Words keys;
+    Words seeds;
+    /// The distinct operators; of no meaning where the form brings them in a table. For each the last key that signed
+    /// for it, above 160 bits its place in `keys`.
+    Words operators;
+    Words newestKeys;
+    /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
+    Signed[] payers;
+    Signed[] revealers;
+    Words payerOf;
+    /// For each job that concerns Court: what its commitments hash to; and its bond, its chance of an audit, and its
+    /// place among the jobs, in one word.
+    Words referrals;
+    /// The current one of them, and how many were kept when jobs were dropped.
+    uint256 referral;
+    uint256 keptReferrals;
+    /// For each job why it is not good after all; empty as long as all are.
+    bytes4[] reasons;
+}
+
+/// @notice Somebody's one signature over a list of struct hashes.
+struct Signed {
+    address party;
+    uint256 r;
+    uint256 vs;
+    Words hashes;
+}
+
+/// @notice Making and filling batches.
+library Batches {
+    uint256 private constant PARTY_BITS = 160;
+    uint256 private constant REFERRAL_WORDS = 2;
+    /// @dev Of the bond (64 bits) and the chance of an audit (16), after which comes the place.
+    uint256 private constant TERMS_BITS = 80;
+    uint256 private constant TERMS_MASK = 2 ** TERMS_BITS - 1;
+
+    /// @notice A batch with room for all of these, and no seed or operator yet.
+    function create(uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
+        internal
+        pure
+        returns (Batch memory batch)
+    {
+        unchecked {
+            // Beside its replicas a job has a head and its fee, or its id.
+            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
+            batch.keys = newWords(2 * (replicas + operators));
+            batch.seeds = newWords(2 * seeds);
+            // Keys and seeds follow the claims in the end.
+            batch.claims = newWords(receipts + 3 * replicas + 2 * operators + 2 * seeds);
+            batch.newestKeys = newWords(operators);
+            batch.referrals = newWords(REFERRAL_WORDS * receipts);
+        }
+    }
+
+    /// @notice Whether somebody signs once for the whole batch, for its bad receipts too.
+    function signsOnce(Batch memory batch) internal pure returns (bool) {
+        unchecked {
+            return batch.payers.length + batch.revealers.length != 0;
+        }
+    }
+
+    /// @notice The place of an operator, which is a new one if it has none.
+    /// @dev A search from the start: forms for large batches bring the operators in a table.
+    function placeOf(Batch memory batch, address operator) internal pure returns (uint256 place) {
+        uint256 count = batch.operators.count();
+        for (place = 0; place < count; ++place) {
+            if (batch.operators.get(place) == uint160(operator)) return place;
+        }
+        batch.operators.push(uint160(operator));
+        batch.newestKeys.push(0);
+    }
+
+    /// @notice The place of a seed. Receipts that follow each other share it.
+    function seedOf(Batch memory batch, uint256 hardwareClass, uint256 seedBlock)
+        internal
+        pure
+        returns (uint256 place)
+    {
+        Words seeds = batch.seeds;
+        uint256 words = seeds.count();
+        if (words != 0 && seeds.get(words - 2) == hardwareClass && seeds.get(words - 1) == seedBlock) {
+            return words / 2 - 1;
+        }
+        seeds.push(hardwareClass);
+        seeds.push(seedBlock);
+        return words / 2;
+    }
+
+    /// @notice The place of an operator's key, which is a new one unless it is the last that signed.
+    /// @param signer Not zero.
+    function keyOf(Batch memory batch, uint256 operatorPlace, uint256 operator, address signer)
+        internal
+        pure
+        returns (uint256 place)
+    {
+        uint256 newest = batch.newestKeys.get(operatorPlace);
+        // Truncation is the extraction.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        if (address(uint160(newest)) == signer) return newest >> PARTY_BITS;
+        place = batch.keys.count() >> 1;
+        batch.keys.push(operator);
+        batch.keys.push(uint160(signer));
+        batch.newestKeys.set(operatorPlace, place << PARTY_BITS | uint160(signer));
+    }
+
+    /// @notice Adds a struct hash to what somebody signs once.
+    function list(Signed memory signed, uint256 hash) internal pure {
+        if (signed.hashes.isFull()) revert IMarket.Market_PackedTooManyFor(signed.party);
+        signed.hashes.push(hash);
+    }
+
+    /// @notice The job that is about to be added concerns Court.
+    function refer(Batch memory batch, uint256 commits, uint256 bond, uint256 auditBps) internal pure {
+        unchecked {
+            batch.referrals.push(commits);
+            batch.referrals.push(bond | auditBps << 64 | batch.jobs << TERMS_BITS);
+        }
+    }
+
+    /// @notice Whether the current referral is there and of the job at this place.
+    function refers(Batch memory batch, uint256 job) internal pure returns (bool) {
+        unchecked {
+            uint256 word = REFERRAL_WORDS * batch.referral + 1;
+            return word < batch.referrals.count() && batch.referrals.get(word) >> TERMS_BITS == job;
+        }
+    }
+
+    /// @return commits What the job's commitments hash to.
+    /// @return terms Bond (64 bits) | chance of an audit (16) | place of the job.
+    function currentReferral(Batch memory batch) internal pure returns (uint256 commits, uint256 terms) {
+        unchecked {
+            uint256 word = REFERRAL_WORDS * batch.referral;
+            return (batch.referrals.get(word), batch.referrals.get(word + 1));
+        }
+    }
+
+    /// @notice Moves the current referral behind those that were kept, for a job that has moved there too.
+    function keepReferral(Batch memory batch, uint256 job) internal pure {
+        unchecked {
+            (uint256 commits, uint256 terms) = currentReferral(batch);
+            uint256 word = REFERRAL_WORDS * batch.keptReferrals++;
+            batch.referrals.set(word, commits);
+            batch.referrals.set(word + 1, terms & TERMS_MASK | job << TERMS_BITS);
+        }
+    }
+
+    /// @notice Only those that were kept stay, and the first of them is the current one.
+    function cutReferrals(Batch memory batch) internal pure {
+        batch.referrals.rewind(REFERRAL_WORDS * batch.keptReferrals);
+        batch.referral = 0;
+    }
+
+    /// @notice The job at this place is not good after all; the first reason stays.
+    function fail(Batch memory batch, uint256 job, bytes4 reason) internal pure {
+        if (batch.reasons.length == 0) batch.reasons = new bytes4[](batch.jobs);
+        if (batch.reasons[job] == 0) batch.reasons[job] = reason;
+    }
+}

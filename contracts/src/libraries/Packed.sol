@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IMarket} from "../interfaces/IMarket.sol";
+import {Batch, Batches, Signed} from "./Batches.sol";
+// Assembly uses them, which solhint does not see.
+// solhint-disable no-unused-import
+import {
+    DESK_AUDIT_BPS,
+    DESK_BOND,
+    DESK_COMMIT_WINDOW,
+    DESK_COUNT,
+    DESK_ESCALATE,
+    DESK_EXPIRY,
+    DESK_FEE,
+    DESK_HARDWARE_CLASS,
+    DESK_MAX_RATE,
+    DESK_MAX_SECONDS,
+    DESK_MAX_TICKET,
+    DESK_NONCE,
+    DESK_PAYER,
+    DESK_QUORUM,
+    DESK_R,
+    DESK_REPLICAS,
+    DESK_REQUESTER,
+    DESK_REVEAL_WINDOW,
+    DESK_SCHEDULER,
+    DESK_SEED,
+    DESK_SEED_BLOCK,
+    DESK_SPEC,
+    DESK_VOTES,
+    DESK_VS,
+    Desk,
+    VOTE_BYTES,
+    VOTE_OPERATOR,
+    VOTE_PLACE,
+    VOTE_R,
+    VOTE_RATE,
+    VOTE_SALT,
+    VOTE_SECS,
+    VOTE_TAG,
+    VOTE_TICKET,
+    VOTE_VS
+} from "./Desk.sol";
+// solhint-enable no-unused-import
+import {Parameters} from "./Parameters.sol";
+import {Raw} from "./Raw.sol";
+import {newWords} from "./Words.sol";
+
+/// @notice Reads the packed form of receipts, version 1.
+/// @dev docs/protocol/settlement.md lays the bytes out; `node/assay_node/chain/packed.py` writes them. What many
+/// receipts share stands in tables: requesters, terms, seeds, operators. Numbers are big-endian and of fixed width
+/// (zero bytes are cheap), so each order and vote has one encoding. Anything else reverts, whole.
+///
+/// Arithmetic is unchecked: a position is at most the length of the call data plus counts of 16 bits times sizes.
+library Packed {
+    /// @dev Positions are in the call data.
+    struct Reader {
+        uint256 position;
+        uint256 start;
+        uint256 end;
+        /// How many receipts, and replicas of them, are still to come.
+        uint256 receipts;
+        uint256 replicas;
+        /// How long a signature beside each order and each reveal is: 64, or nothing where it stands in the tables.
+        uint256 orderSignature;
+        uint256 revealSignature;
+        /// The tables: where each starts, how many entries it has, and how long an entry is where that varies.
+        uint256 requestersAt;
+        uint256 requesters;
+        uint256 requesterBytes;
+        uint256 termsAt;
+        uint256 terms;
+        uint256 seedsAt;
+        uint256 seeds;
+        uint256 operatorsAt;
+        uint256 operators;
+        uint256 operatorBytes;
+        /// The terms and the seed that lie on the desk, plus one: receipts that follow each other often share them.
+        uint256 termsOpen;
+        uint256 seedOpen;
+    }
+
+    // Where these members of Reader lie.
+    uint256 private constant READER_OPERATORS_AT = 0x1c0;
+    uint256 private constant READER_OPERATORS = 0x1e0;
+    uint256 private constant READER_OPERATOR_BYTES = 0x200;
+
+    uint256 private constant VERSION = 1;
+    uint256 private constant ORDERS_ONCE = 1;
+    uint256 private constant REVEALS_ONCE = 2;
+
+    uint256 private constant HEADER_BYTES = 14;
+    uint256 private constant PARTY_BYTES = 20;
+    /// @dev A party with how many hashes it signs and its signature.
+    uint256 private constant SIGNED_PARTY_BYTES = 86;
+    uint256 private constant TERMS_BYTES = 95;
+    uint256 private constant SEED_BYTES = 40;
+    /// @dev Without signatures and tags of their own.
+    uint256 private constant RECEIPT_BYTES_MIN = 79;
+    uint256 private constant REPLICA_BYTES_MIN = 47;
+    uint256 private constant SIGNATURE_BYTES = 64;
+
+    /// @notice Reads the header and looks over the tables.
+    function open(bytes calldata packed) internal pure returns (Reader memory reader, Batch memory batch) {
+        unchecked {
+            assembly ("memory-safe") {
+                mstore(reader, packed.offset) // position
+                mstore(add(reader, 0x20), packed.offset) // start
+            }
+            reader.end = reader.start + packed.length;
+            uint256 head = Raw.given(_skip(reader, HEADER_BYTES));
+            if (head >> 248 != VERSION) revert IMarket.Market_PackedUnknownVersion(head >> 248);
+            uint256 flags = _field(head, 8, 8);
+            if (flags > (ORDERS_ONCE | REVEALS_ONCE)) _fail(reader);
+            (reader.receipts, reader.replicas) = (_field(head, 80, 16), _field(head, 96, 16));
+            uint256 least = reader.receipts * RECEIPT_BYTES_MIN + reader.replicas * REPLICA_BYTES_MIN;
+            if (least > packed.length) _fail(reader); // before memory is taken for them
+            _findTables(reader, head, flags);
+            batch = Batches.create(reader.receipts, reader.replicas, reader.operators, reader.seeds);
+            _fill(reader, batch, flags);
+        }
+    }
+
+    /// @notice Lays the next receipt on the desk; false when there is none left.
+    function next(Reader memory reader, uint256 desk) internal pure returns (bool) {
+        unchecked {
+            if (reader.receipts == 0) return false;
+            --reader.receipts;
+            uint256 position = reader.position;
+            uint256 head = Raw.given(position);
+            if (head >> 240 != reader.termsOpen - 1) _openTerms(reader, desk, head >> 240);
+            uint256 seed = _field(head, 16, 16);
+            if (seed != reader.seedOpen - 1) _openSeed(reader, desk, seed);
+            uint256 count = _field(head, 32, 8);
+            uint256 ownTags = _field(head, 40, 8);
+            // The first replica's tag is the receipt's, and no bit has no replica.
+            if (ownTags & 1 != 0 || ownTags >> count != 0) _fail(reader);
+            if (count > Parameters.MAX_REPLICAS || count > reader.replicas) _fail(reader);
+            reader.replicas -= count;
+            Raw.store(desk + DESK_COUNT, count);
+            uint256 nonce = Raw.load(desk + DESK_NONCE);
+            Raw.store(desk + DESK_NONCE, nonce >> 8 << 8 | _field(head, 48, 8));
+            Raw.store(desk + DESK_EXPIRY, _field(head, 56, 64));
+            Raw.store(desk + DESK_SPEC, Raw.given(position + 15));
+            Raw.store(desk + DESK_R, Raw.given(position + 79));
+            Raw.store(desk + DESK_VS, Raw.given(position + 111));
+            uint256 votes = position + RECEIPT_BYTES_MIN + reader.orderSignature;
+            _openVotes(reader, desk, votes, Raw.given(position + 47), ownTags);
+            return true;
+        }
+    }
+
+    /// @notice Reverts if anything is left over: a byte, a replica, a hash that was to be signed.
+    function close(Reader memory reader, Batch memory batch) internal pure {
+        if (reader.position != reader.end || reader.replicas != 0) _fail(reader);
+        for (uint256 i = 0; i < batch.payers.length; ++i) {
+            if (!batch.payers[i].hashes.isFull()) _fail(reader);
+        }
+        for (uint256 i = 0; i < batch.revealers.length; ++i) {
+            if (!batch.revealers[i].hashes.isFull()) _fail(reader);
+        }
+    }
+
+    // --- receipts -----------------------------------------------------------------------------
+
+    /// @dev Payer (2), scheduler (20), fee (8), maxSeconds (4), maxRate (8), bond (8), replicas (1), quorum (1),
+    /// maxTicket (1), commitWindow (4), revealWindow (4), auditBps (2), escalate (1), the nonce without its last
+    /// byte (31).
+    function _openTerms(Reader memory reader, uint256 desk, uint256 place) private pure {
+        unchecked {
+            if (place >= reader.terms) _fail(reader);
+            reader.termsOpen = place + 1;
+            uint256 cursor = reader.termsAt + place * TERMS_BYTES;
+            uint256 payer = Raw.given(cursor) >> 240;
+            if (payer >= reader.requesters) _fail(reader);
+            Raw.store(desk + DESK_PAYER, payer);
+            uint256 requester = Raw.given(reader.requestersAt + payer * reader.requesterBytes);
+            Raw.store(desk + DESK_REQUESTER, requester >> 96);
+            uint256 word = Raw.given(cursor + 2);
+            Raw.store(desk + DESK_SCHEDULER, word >> 96);
+            Raw.store(desk + DESK_FEE, _field(word, 160, 64));
+            Raw.store(desk + DESK_MAX_SECONDS, _field(word, 224, 32));
+            word = Raw.given(cursor + 34);
+            Raw.store(desk + DESK_MAX_RATE, _field(word, 0, 64));
+            Raw.store(desk + DESK_BOND, _field(word, 64, 64));
+            Raw.store(desk + DESK_REPLICAS, _field(word, 128, 8));
+            Raw.store(desk + DESK_QUORUM, _field(word, 136, 8));
+            Raw.store(desk + DESK_MAX_TICKET, _field(word, 144, 8));
+            Raw.store(desk + DESK_COMMIT_WINDOW, _field(word, 152, 32));
+            Raw.store(desk + DESK_REVEAL_WINDOW, _field(word, 184, 32));
+            Raw.store(desk + DESK_AUDIT_BPS, _field(word, 216, 16));
+            uint256 escalate = _field(word, 232, 8);
+            if (escalate > 1) _fail(reader);
+            Raw.store(desk + DESK_ESCALATE, escalate);
+            Raw.store(desk + DESK_NONCE, Raw.given(cursor + 63) << 8);
+        }
+    }
+
+    function _openSeed(Reader memory reader, uint256 desk, uint256 place) private pure {
+        unchecked {
+            if (place >= reader.seeds) _fail(reader);
+            reader.seedOpen = place + 1;
+            uint256 cursor = reader.seedsAt + place * SEED_BYTES;
+            Raw.store(desk + DESK_SEED, place);
+            Raw.store(desk + DESK_HARDWARE_CLASS, Raw.given(cursor));
+            Raw.store(desk + DESK_SEED_BLOCK, Raw.given(cursor + 32) >> 192);
+        }
+    }
+
+    /// @dev For each: operator (2), ticket (1), seconds (4), rate (8), salt (32), its own tag (32) where a bit of
+    /// `ownTags` says so, signature (64). In assembly: there are hundreds in a batch.
+    /// @param tag The first replica's.
+    function _openVotes(Reader memory reader, uint256 desk, uint256 position, uint256 tag, uint256 ownTags)
+        private
+        pure
+    {
+        bool bad;
+        (uint256 signature, uint256 end) = (reader.revealSignature, Desk.endOfVotes(desk));
+        assembly ("memory-safe") {
+            for { let vote := add(desk, DESK_VOTES) } lt(vote, end) { vote := add(vote, VOTE_BYTES) } {
+                let head := calldataload(position)
+                let place := shr(240, head)
+                bad := or(bad, iszero(lt(place, mload(add(reader, READER_OPERATORS)))))
+                let operator := mul(place, mload(add(reader, READER_OPERATOR_BYTES)))
+                operator := calldataload(add(mload(add(reader, READER_OPERATORS_AT)), operator))
+                mstore(add(vote, VOTE_PLACE), place)
+                mstore(add(vote, VOTE_OPERATOR), shr(96, operator))
+                mstore(add(vote, VOTE_TICKET), byte(2, head))
+                mstore(add(vote, VOTE_SECS), and(shr(200, head), 0xffffffff))
+                mstore(add(vote, VOTE_RATE), and(shr(136, head), 0xffffffffffffffff))
+                mstore(add(vote, VOTE_SALT), calldataload(add(position, 15)))
+                mstore(add(vote, VOTE_TAG), tag)
+                position := add(position, REPLICA_BYTES_MIN)
+                if and(ownTags, 1) {
+                    let own := calldataload(position)
+                    bad := or(bad, eq(own, tag))
+                    mstore(add(vote, VOTE_TAG), own)
+                    position := add(position, 0x20)
+                }
+                ownTags := shr(1, ownTags)
+                mstore(add(vote, VOTE_R), calldataload(position))
+                mstore(add(vote, VOTE_VS), calldataload(add(position, 0x20)))
+                position := add(position, signature)
+            }
+        }
+        // What was read past an end is not used.
+        if (bad || position > reader.end) _fail(reader);
+        reader.position = position;
+    }
+
+    // --- tables -------------------------------------------------------------------------------
+
+    function _findTables(Reader memory reader, uint256 head, uint256 flags) private pure {
+        unchecked {
+            reader.requesterBytes = flags & ORDERS_ONCE == 0 ? PARTY_BYTES : SIGNED_PARTY_BYTES;
+            reader.operatorBytes = flags & REVEALS_ONCE == 0 ? PARTY_BYTES : SIGNED_PARTY_BYTES;
+            if (flags & ORDERS_ONCE == 0) reader.orderSignature = SIGNATURE_BYTES;
+            if (flags & REVEALS_ONCE == 0) reader.revealSignature = SIGNATURE_BYTES;
+            reader.requesters = _field(head, 16, 16);
+            reader.requestersAt = _skip(reader, reader.requesters * reader.requesterBytes);
+            reader.terms = _field(head, 32, 16);
+            reader.termsAt = _skip(reader, reader.terms * TERMS_BYTES);
+            reader.seeds = _field(head, 48, 16);
+            reader.seedsAt = _skip(reader, reader.seeds * SEED_BYTES);
+            reader.operators = _field(head, 64, 16);
+            reader.operatorsAt = _skip(reader, reader.operators * reader.operatorBytes);
+        }
+    }
+
+    function _fill(Reader memory reader, Batch memory batch, uint256 flags) private pure {
+        unchecked {
+            _checkRising(reader, reader.requestersAt, reader.requesters, reader.requesterBytes);
+            _checkRising(reader, reader.operatorsAt, reader.operators, reader.operatorBytes);
+            for (uint256 i = 0; i < reader.operators; ++i) {
+                batch.newestKeys.push(0);
+            }
+            for (uint256 i = 0; i < reader.seeds; ++i) {
+                uint256 cursor = reader.seedsAt + i * SEED_BYTES;
+                batch.seeds.push(Raw.given(cursor));
+                batch.seeds.push(Raw.given(cursor + 32) >> 192);
+            }
+            if (flags & ORDERS_ONCE != 0) {
+                batch.payers = _readSigned(reader.requestersAt, reader.requesters);
+                batch.payerOf = newWords(reader.receipts);
+            }
+            if (flags & REVEALS_ONCE != 0) {
+                batch.revealers = _readSigned(reader.operatorsAt, reader.operators);
+            }
+        }
+    }
+
+    /// @dev Strictly rising, so that nobody stands in a table twice: an operator would have two votes.
+    function _checkRising(Reader memory reader, uint256 cursor, uint256 count, uint256 size) private pure {
+        unchecked {
+            uint256 least = 0;
+            for (; count != 0; --count) {
+                uint256 party = Raw.given(cursor) >> 96;
+                if (party < least) _fail(reader);
+                least = party + 1;
+                cursor += size;
+            }
+        }
+    }
+
+    /// @dev For each: the party (20), how many hashes it signs (2), its signature (64).
+    function _readSigned(uint256 cursor, uint256 count) private pure returns (Signed[] memory list) {
+        unchecked {
+            list = new Signed[](count);
+            for (uint256 i = 0; i < count; ++i) {
+                Signed memory signed = list[i];
+                uint256 word = Raw.given(cursor);
+                // 160 bits are left.
+                // forge-lint: disable-next-line(unsafe-typecast)
+                signed.party = address(uint160(word >> 96));
+                signed.hashes = newWords(_field(word, 160, 16));
+                signed.r = Raw.given(cursor + 22);
+                signed.vs = Raw.given(cursor + 54);
+                cursor += SIGNED_PARTY_BYTES;
+            }
+        }
+    }
+
+    // --- bytes --------------------------------------------------------------------------------
+
+    /// @dev Takes `size` bytes, which are there, and says where they start.
+    function _skip(Reader memory reader, uint256 size) private pure returns (uint256 position) {
+        unchecked {
+            position = reader.position;
+            if (size > reader.end - position) _fail(reader);
+            reader.position = position + size;
+        }
+    }
+
+    function _fail(Reader memory reader) private pure {
+        revert IMarket.Market_PackedMalformed(reader.position - reader.start);
+    }
+
+    /// @dev `bits` bits of a word, from bit `from` counted from its start.
+    function _field(uint256 word, uint256 from, uint256 bits) private pure returns (uint256) {
+        unchecked {
+            return word << from >> 256 - bits;
+        }
+    }
+}
