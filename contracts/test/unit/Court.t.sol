@@ -561,6 +561,9 @@ contract CourtTest is CourtFixture {
         openings = _proofs(trial);
         openings[0].tag = openings[1].tag;
         _expectOpeningWrong(trial, openings, 0);
+        openings = _proofs(trial);
+        openings[1].index = 2; // it is the first winner's, whoever reads it
+        _expectOpeningWrong(trial, openings, 1);
         _close(trial, 1);
     }
 
