@@ -20,7 +20,7 @@ enum ShareKind {
     Returned
 }
 
-using {operatorOf, amountOf, kindOf, placeOf, withAmount, withPlace} for Share global;
+using {operatorOf, amountOf, kindOf} for Share global;
 
 function toShare(address operator, uint64 amount, ShareKind kind) pure returns (Share) {
     return Share.wrap(uint256(uint160(operator)) | uint256(amount) << 160 | uint256(kind) << 224);
@@ -40,16 +40,4 @@ function amountOf(Share share) pure returns (uint64) {
 
 function kindOf(Share share) pure returns (ShareKind) {
     return ShareKind(Share.unwrap(share) >> 224 & type(uint8).max);
-}
-
-function placeOf(Share share) pure returns (uint256) {
-    return Share.unwrap(share) >> 232;
-}
-
-function withAmount(Share share, uint64 amount) pure returns (Share) {
-    return Share.wrap(Share.unwrap(share) & ~(uint256(type(uint64).max) << 160) | uint256(amount) << 160);
-}
-
-function withPlace(Share share, uint256 place) pure returns (Share) {
-    return Share.wrap(Share.unwrap(share) | place << 232);
 }

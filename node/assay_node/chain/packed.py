@@ -88,7 +88,11 @@ def pack(receipts: Sequence[Receipt], once: SignedOnce = EACH_SIGNED) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """How large receipts are in the packed form, each signature in it."""
+    """How large receipts are in the packed form, each signature in it.
+
+    `cases` counts those that the court may look at: votes differ, or they may be audited; `pledges`
+    the replicas of the latter, whose operators answer with stake.
+    """
 
     bytes: int
     receipts: int
@@ -96,6 +100,8 @@ class Measures:
     terms: int
     seeds: int
     operators: int
+    cases: int
+    pledges: int
 
 
 def measure(receipts: Sequence[Receipt]) -> Measures:
@@ -119,7 +125,15 @@ def measure(receipts: Sequence[Receipt]) -> Measures:
         terms=len(tables.terms),
         seeds=len(tables.seeds),
         operators=len(tables.operators),
+        cases=sum(map(_concerns_court, receipts)),
+        pledges=sum(len(r.replicas) for r in receipts if r.signed_order.order.audit_bps),
     )
+
+
+def _concerns_court(receipt: Receipt) -> bool:
+    """Tell whether the court may take a receipt in; it leaves some of these aside."""
+    tags = {replica.tag for replica in receipt.replicas}
+    return len(tags) > 1 or receipt.signed_order.order.audit_bps != 0
 
 
 def cheapest_order(receipts: Iterable[Receipt]) -> list[Receipt]:

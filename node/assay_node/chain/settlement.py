@@ -61,10 +61,13 @@ GAS_PER_REPLICA: Final = 25_000
 GAS_PER_PAGE: Final = 60_000
 GAS_PER_SEED: Final = 15_000
 GAS_PER_OPERATOR: Final = 60_000
+GAS_PER_CASE: Final = 90_000
+GAS_PER_PLEDGE: Final = 50_000
 """Upper bounds of what `settlePacked` burns, half as much again as measured with requesters and
 operators that the chain has not paid before, the dearest case. A page is one requester's budget for
-one scheduler and a word of its nonces; draws get dearer with the logarithm of the seats' history. A
-test compares them."""
+one scheduler and a word of its nonces; a case is a job that the court takes in, a pledge the stake
+of a winner that may be audited. Draws get dearer with the logarithm of the seats' history. A test
+compares them."""
 
 CALL_BYTES: Final = 4 + 32 + 32 + 31
 """What the call has beside the packed bytes: selector, offset, length, padding."""
@@ -325,6 +328,8 @@ def _gas(measures: Measures) -> int:
         + GAS_PER_PAGE * measures.terms
         + GAS_PER_SEED * measures.seeds
         + GAS_PER_OPERATOR * measures.operators
+        + GAS_PER_CASE * measures.cases
+        + GAS_PER_PLEDGE * measures.pledges
     )
 
 
@@ -332,7 +337,8 @@ RECEIPTS_MAX: Final = (GAS_MAX - GAS_PER_TRANSACTION) // (
     GAS_PER_RECEIPT
     + GAS_PER_PAGE
     + GAS_PER_SEED
-    + REPLICAS_MAX * (GAS_PER_REPLICA + GAS_PER_OPERATOR)
+    + GAS_PER_CASE
+    + REPLICAS_MAX * (GAS_PER_REPLICA + GAS_PER_OPERATOR + GAS_PER_PLEDGE)
 )
-"""21 receipts of 8 replicas that share nothing. 138 of 3 replicas fit that share requesters,
-operators and a seed as 100 of them do in `contracts/snapshots/settle.json`."""
+"""13 receipts of 8 replicas that share nothing and may be audited. 138 of 3 replicas fit that share
+requesters, operators and a seed as 100 of them do in `contracts/snapshots/settle.json`."""

@@ -256,15 +256,17 @@ async def test_a_seed_is_kept_on_chain(market: Market) -> None:
     assert (outcome.settlements, outcome.skipped) == ((), ())
 
 
-@pytest.mark.parametrize("replicas", [1, 3, 8])
+@pytest.mark.parametrize("audit_bps", [0, 500])
+@pytest.mark.parametrize(("replicas", "liars"), [(1, 0), (3, 0), (3, 1), (8, 3)])
 async def test_gas_and_bytes_stay_below_the_bounds_for_strangers(
-    chain: ChainLab, replicas: int
+    chain: ChainLab, replicas: int, liars: int, audit_bps: int
 ) -> None:
     market = await market_of_strangers(chain, replicas)
+    outputs = [LIE] * liars + [ANSWER] * (replicas - liars)
     for count in (1, 4):
         requesters = [await chain.requester(market.wallet) for _ in range(count)]
         receipts = [
-            await market.receipt([ANSWER] * replicas, requester=requester, max_ticket=255)
+            await market.receipt(outputs, requester=requester, max_ticket=255, audit_bps=audit_bps)
             for requester in requesters
         ]
         outcome = await market.settle(*receipts)
