@@ -53,11 +53,17 @@ def opened_topics() -> list[Any]:
     return ["0x" + RoadOpened.ABI.hash.hex()]
 
 
+class RoadMoved(ChainError):
+    """A job's slot and its events are not of one moment; read them again."""
+
+    code = "road_moved"
+
+
 def job_from_logs(job: Digest, slot: structs.RoadJob, logs: Sequence[Log]) -> RoadJob:
     """Return where a job stands, from its slot and the events of its steps in the chain's order.
 
     Raises:
-        ChainError: the two do not belong together: a block came, or went, between reading them.
+        RoadMoved: the two do not belong together: a block came, or went, between reading them.
     """
     round_number, opened = 0, False
     entries: dict[str, RoadEntry] = {}
@@ -81,11 +87,11 @@ def job_from_logs(job: Digest, slot: structs.RoadJob, logs: Sequence[Log]) -> Ro
     ordered = tuple(sorted(entries.values(), key=lambda entry: entry.ticket))
     state = STATES[slot.state]
     if (state is not RoadState.ABSENT) != opened:
-        raise ChainError(f"the road of {to_hex(job)} is being read while it changes")
+        raise RoadMoved(f"the road of {to_hex(job)} is being read while it changes")
     if state not in ROAD_ENDS | {RoadState.ABSENT} and slot.context != context(
         round_number, ordered
     ):
-        raise ChainError(f"the road of {to_hex(job)} is being read while it changes")
+        raise RoadMoved(f"the road of {to_hex(job)} is being read while it changes")
     return RoadJob(
         job=job,
         state=state,

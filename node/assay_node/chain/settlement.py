@@ -1,5 +1,6 @@
 """`ports.SettlementChain`: what a scheduler writes, and what everybody reads of it afterwards."""
 
+import asyncio
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from assay_node.chain.packed import Measures, cheapest_order, measure, pack
 from assay_node.chain.reader import MarketReader
 from assay_node.chain.refusals import explained
 from assay_node.chain.road import (
+    RoadMoved,
     describe,
     job_from_logs,
     opened_topics,
@@ -71,6 +73,11 @@ compares them."""
 
 CALL_BYTES: Final = 4 + 32 + 32 + 31
 """What the call has beside the packed bytes: selector, offset, length, padding."""
+
+ROAD_READS: Final = 5
+ROAD_READ_PAUSE_S: Final = 0.2
+"""Nodes show a block's state a moment before its logs (seen on Anvil), so a slot and events that do
+not belong together are read again, for the second that this may take."""
 
 LOG_BLOCKS_MAX: Final = 2_000
 """Public endpoints answer `eth_getLogs` for ranges of a few thousand blocks only."""
@@ -137,6 +144,14 @@ class EventReader(MarketReader):
             ChainError: a reorg parted them; ask again.
             ChainUnavailable: the endpoint does not answer.
         """
+        for _ in range(ROAD_READS - 1):
+            try:
+                return await self._read_road(job, from_block)
+            except RoadMoved:
+                await asyncio.sleep(ROAD_READ_PAUSE_S)
+        return await self._read_road(job, from_block)
+
+    async def _read_road(self, job: Digest, from_block: int | None) -> RoadJob:
         last = (await self.head()).number
         slot = await self._contracts.road.jobs(job, block=hex(last))
         logs: list[Log] = []

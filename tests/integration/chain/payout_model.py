@@ -24,6 +24,8 @@ DOCS: Final = Path(__file__).resolve().parents[3] / "docs" / "protocol"
 SEAT: Final = 500_000_000
 SEAT_BACKING: Final = SEAT // 2
 HORIZON_S: Final = 12 * 3600
+ROAD_WINDOW_S: Final = 2 * 3600
+SEED_LIFE_S: Final = HORIZON_S + 2 * ROAD_WINDOW_S
 NOTICE_S: Final = 24 * 3600
 UNBONDING_S: Final = 7 * 24 * 3600
 REPLICAS_MAX: Final = 8
@@ -305,7 +307,7 @@ class Market:
         kind = self.classes[order.hardware_class]
         if order.seed_block in kind.kept:
             block_hash, seats, kept_at = kind.kept[order.seed_block]
-            if now.timestamp > kept_at + HORIZON_S:
+            if now.timestamp > kept_at + SEED_LIFE_S:
                 raise Refused("SeedTooOld")
         elif order.seed_block in now.hashes:
             block_hash, seats = (
@@ -380,6 +382,7 @@ class Market:
             "TicketsNotRising": not rising,
             "OperatorTwice": len(set(operators)) != len(operators),
             "RequesterSignatureInvalid": signer_of(job, receipt.signature) != order.requester,
+            "BudgetTooSmall": _outgrows_any_budget(receipt),
         }
         faults = {name for name, holds in found.items() if holds}
         return faults | self._reveal_faults(receipt, job) | self._draw_faults(receipt, job, now)
@@ -420,6 +423,13 @@ def _gain(receipt: Receipt, i: int, *, winners: frozenset[bytes], secs: int) -> 
     if not winners:
         return replica.rate * min(replica.secs, receipt.order.max_seconds) // 4
     return replica.rate * secs if replica.tag[:28] in winners else None
+
+
+def _outgrows_any_budget(receipt: Receipt) -> bool:
+    """Whether somebody would earn more than the books can hold, which nobody has set aside."""
+    winners, secs = _verdict(receipt)
+    gains = [_gain(receipt, i, winners=winners, secs=secs) for i in range(len(receipt.replicas))]
+    return any(gain is not None and gain >= 1 << 64 for gain in gains)
 
 
 def _require(holds: bool) -> None:
