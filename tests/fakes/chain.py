@@ -47,7 +47,7 @@ class FakeSettlementChain(FakeRoad):
         self.store: TransactionStore
         self.price = 0
         self.holds_back = False
-        """Nothing is mined before the next `pursue`."""
+        """Nothing is mined while this is set."""
         self._receipts: dict[Digest, tuple[Receipt, ...]] = {}
         self._overrides: dict[Digest, OverrideRoad] = {}
         self._outcomes: dict[Digest, TransactionOutcome] = {}
@@ -120,6 +120,8 @@ class FakeSettlementChain(FakeRoad):
         found = []
         for outgoing in await self.store.open_transactions():
             if outgoing.id not in self._outcomes:
+                if self.holds_back:
+                    continue
                 self._mine(outgoing)
             found.append(self._outcomes[outgoing.id])
         return found
