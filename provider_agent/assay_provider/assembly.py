@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Self
 
-from assay_node.ports import Artifacts, Clock, Network, OrderSigner, RoadChain
+from assay_node.ports import Artifacts, Clock, CourtChain, Network, OrderSigner
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLeases
+from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.execution import Execution
 from assay_provider.lease_acceptance import LeaseAcceptance
@@ -15,6 +16,7 @@ from assay_provider.lease_closing import LeaseClosing
 from assay_provider.lease_verification import LeaseVerifier
 from assay_provider.lease_work import LeaseWork
 from assay_provider.offering import Offering
+from assay_provider.panel_acceptance import PanelAcceptance
 from assay_provider.personas import Conduct
 from assay_provider.reconciliation import Reconciliation
 from assay_provider.road_watch import RoadWatch
@@ -31,7 +33,7 @@ class ProviderParts:
 
     network: Network
     artifacts: Artifacts
-    chain: RoadChain
+    chain: CourtChain
     leases: ProviderLeases
     signer: OrderSigner
     sandbox: Sandbox
@@ -56,6 +58,7 @@ class Assembly:
     requests: SchedulerRequests
     reconciliation: Reconciliation
     road: RoadWatch
+    court: CourtWatch
 
     @classmethod
     def of(
@@ -109,28 +112,30 @@ class Assembly:
             signer=signer,
             clock=clock,
         )
+        verifier = LeaseVerifier(
+            supply=supply,
+            signer=signer.address,
+            chain=parts.chain,
+            domain=domain,
+            clock=clock,
+        )
+        acceptance = LeaseAcceptance(
+            book=book,
+            verifier=verifier,
+            evidence=evidence,
+            slots=slots,
+            domain=domain,
+            clock=clock,
+            scheduler_of=links.scheduler_of,
+            start=work.start,
+        )
         return cls(
             book=book,
             offering=offering,
             links=links,
             closing=closing,
             work=work,
-            acceptance=LeaseAcceptance(
-                book=book,
-                verifier=LeaseVerifier(
-                    supply=supply,
-                    signer=signer.address,
-                    chain=parts.chain,
-                    domain=domain,
-                    clock=clock,
-                ),
-                evidence=evidence,
-                slots=slots,
-                domain=domain,
-                clock=clock,
-                scheduler_of=links.scheduler_of,
-                start=work.start,
-            ),
+            acceptance=acceptance,
             requests=SchedulerRequests(
                 book=book,
                 closing=closing,
@@ -156,5 +161,26 @@ class Assembly:
                 terms=supply.road,
                 is_connected=links.is_connected,
                 stop=work.stop,
+            ),
+            court=CourtWatch(
+                chain=parts.chain,
+                book=book,
+                seats=PanelAcceptance(
+                    chain=parts.chain,
+                    book=book,
+                    verifier=verifier,
+                    acceptance=acceptance,
+                    slots=slots,
+                    supply=supply,
+                    domain=domain,
+                    clock=clock,
+                    terms=supply.panels,
+                    start=work.start,
+                ),
+                supply=supply,
+                domain=domain,
+                signer=signer,
+                clock=clock,
+                conduct=conduct,
             ),
         )

@@ -4,7 +4,7 @@ from typing import Final
 
 from eth_utils.crypto import keccak
 
-from assay_node.ports import OrderSigner
+from assay_node.ports import OrderSigner, RoadCommit
 from assay_node.protocol import cid as cids
 from assay_node.protocol import receipt
 from assay_node.protocol.errors import Refused
@@ -13,6 +13,7 @@ from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest
 from assay_node.protocol.messages import Commit, CommitSet, Reveal
 from assay_node.protocol.order import Order
 from assay_node.protocol.typed_data import Domain
+from assay_node.services.road import Answer
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.outcome import AT_LIMIT
 from assay_provider.runtime.sandbox import Verdict
@@ -62,6 +63,26 @@ def signed_commit(
         commitment=committed,
         at_limit=lease.verdict in AT_LIMIT,
         signature=signer.sign_digest(digest),
+    )
+
+
+def answer_of(
+    lease: ProviderLease, *, operator: Address, domain: Domain, signer: OrderSigner
+) -> Answer:
+    """Return what an executed lease brings to the on-chain road in its present round."""
+    assert lease.seconds is not None, "an executed lease was metered"
+    commit = signed_commit(lease, operator=operator, domain=domain, signer=signer)
+    return Answer(
+        commit=RoadCommit(
+            operator=operator,
+            ticket=lease.ticket,
+            rate_microusd=commit.rate_microusd,
+            commitment=commit.commitment,
+            signature=commit.signature,
+        ),
+        seconds=lease.seconds,
+        tag=tag_of(lease),
+        salt=salt_of(lease),
     )
 
 

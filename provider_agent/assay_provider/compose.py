@@ -32,6 +32,7 @@ from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
+from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime.bubblewrap import open_sandbox
@@ -168,6 +169,9 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
             margin_s=settings.road_margin_s,
             turn_s=settings.road_turn_s,
             poll_s=settings.road_poll_s,
+        ),
+        panels=PanelTerms(
+            sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
         ),
     )
 

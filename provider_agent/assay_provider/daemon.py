@@ -73,6 +73,7 @@ async def _serve_in(
         provider.offering.keep_current(),
         provider.closing.sweep_for_ever(provider.work.stop),
         provider.road.run(),
+        provider.court.run(),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -42,8 +42,8 @@ OUTPUT_SLACK_BYTES: Final = 1 * MIB
 class Schedulers(Protocol):
     """Where specs and inputs come from."""
 
-    async def peer_of(self, scheduler: Address) -> PeerId:
-        """Return a scheduler's peer once it is connected; waits until then."""
+    async def sources_of(self, scheduler: Address) -> Sequence[PeerId]:
+        """Return a scheduler's peer once it is connected; for nobody, all that are."""
         ...
 
 
@@ -156,9 +156,9 @@ class Execution:
 
     async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> None:
         for attempt in range(1, FETCH_ATTEMPTS + 1):
-            peer_id = await self.schedulers.peer_of(scheduler)
+            peers = await self.schedulers.sources_of(scheduler)
             try:
-                await self.artifacts.fetch(cid, [peer_id], limits=limits)
+                await self.artifacts.fetch(cid, peers, limits=limits)
             except RemoteError as error:
                 if attempt == FETCH_ATTEMPTS:
                     raise

@@ -37,6 +37,10 @@ class LeaseBook:
         """Store a new lease and what it was assigned with; False when the job is known already."""
         return await self.store.add(lease, assign, event="accept")
 
+    async def add_panel(self, lease: ProviderLease) -> bool:
+        """Store a seat on a panel, which nobody assigns; False when the job is known already."""
+        return await self.store.add(lease, None, event="sit")
+
     async def apply(
         self, job: Digest, event: Event, change: Change = lambda lease: lease, *, detail: str = ""
     ) -> ProviderLease | None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from assay_node.ports import Artifacts, Clock
 from assay_node.protocol.errors import AssayError, Refused
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import ZERO_ADDRESS, Address, Digest
 from assay_node.protocol.messages import HAND_BACK, Ack, HandBack
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.execution import inputs_owner, output_owner
@@ -81,7 +81,11 @@ class LeaseClosing:
 
     async def hand_back(self, job: Digest, reason: str) -> None:
         """Give a lease up and tell its scheduler, now or when it is next connected."""
-        if await self.close(job, reason, hand_back=True):
+        lease = await self.book.get(job)
+        if lease is None:
+            return
+        is_owed = lease.scheduler != ZERO_ADDRESS  # nobody waits for a seat on a panel
+        if await self.close(job, reason, hand_back=is_owed) and is_owed:
             closed = await self.book.get(job)
             assert closed is not None
             await self._deliver(closed)

@@ -67,7 +67,7 @@ class LeaseVerifier:
         _check_time(order, self.clock.now())  # 2
         _check_scheduler(order, asking)  # 3
         self.check_assign(offer, job)  # 12
-        rate = self._check_terms(order)  # 7, 8, 9, 10: cheaper than asking the chain
+        rate = self.check_terms(order)  # 7, 8, 9, 10: cheaper than asking the chain
         await self._check_chain(offer, job)  # 2 by the chain's clock, 4, 5, 6, 11, 13
         return rate
 
@@ -110,7 +110,12 @@ class LeaseVerifier:
         if signed_by != await self.chain.signer_of(order.requester):
             raise Refused("the order is not signed by its requester for this chain and market")
 
-    def _check_terms(self, order: Order) -> int:
+    def check_terms(self, order: Order) -> int:
+        """Return the rate at which this provider runs an order, whoever asks.
+
+        Raises:
+            Refused: the owner's terms exclude it.
+        """
         supply = self.supply
         rate = pricing.quote(order, price_microusd_per_second=supply.price_microusd_per_second)
         if order.bond_microusd > supply.bond_max_microusd:

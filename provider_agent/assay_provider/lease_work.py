@@ -12,7 +12,7 @@ from typing import Final
 
 from assay_node.ports import Clock, OrderSigner
 from assay_node.protocol.errors import AssayError, Refused, RemoteError
-from assay_node.protocol.ids import Digest
+from assay_node.protocol.ids import ZERO_ADDRESS, Digest
 from assay_node.protocol.messages import COMMIT, Ack
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLease
@@ -92,8 +92,8 @@ class LeaseWork:
             return
         if State(lease.state) in HOLDS_SLOT:
             await self._run(lease)
-        if self.execution.conduct.works:
-            await self._commit(job)
+        if self.execution.conduct.works and lease.scheduler != ZERO_ADDRESS:
+            await self._commit(job)  # a panel's commits go to the chain: see `CourtWatch`
 
     async def _run(self, lease: ProviderLease) -> None:
         try:

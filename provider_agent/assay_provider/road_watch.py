@@ -19,7 +19,6 @@ from assay_node.ports import (
     OpenRoad,
     OrderSigner,
     RoadChain,
-    RoadCommit,
     RoadJob,
     RoadState,
     RoadStep,
@@ -32,7 +31,7 @@ from assay_node.protocol.order import SignedOrder
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.road import Answer, Holdings, opening_alone, plan
 from assay_node.store.provider_leases import ProviderLease, SignedSet
-from assay_provider.commitment import salt_of, signed_commit, tag_of
+from assay_provider.commitment import answer_of
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_closing import SETTLED, LeaseClosing
 from assay_provider.personas import Conduct
@@ -49,6 +48,7 @@ AFTER_EXPIRY_S: Final = 86_400.0
 over after a sixth of it."""
 
 NO_QUORUM: Final = "ended on the on-chain road without a quorum"
+NO_PLACE: Final = "ended on the on-chain road, where others had the places"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -161,28 +161,19 @@ class RoadWatch:
         return self.clock.now() >= since + place * self.terms.turn_s
 
     def _own_answer(self, lease: ProviderLease, round_number: int) -> Answer | None:
-        seconds = lease.seconds
-        if lease.output is None or lease.salt is None or seconds is None:
+        if lease.output is None or lease.salt is None or lease.seconds is None:
             return None
-        lease = dataclasses.replace(lease, round_number=round_number)
-        commit = signed_commit(
-            lease, operator=self.supply.operator, domain=self.domain, signer=self.signer
-        )
-        return Answer(
-            commit=RoadCommit(
-                operator=self.supply.operator,
-                ticket=lease.ticket,
-                rate_microusd=commit.rate_microusd,
-                commitment=commit.commitment,
-                signature=commit.signature,
-            ),
-            seconds=seconds,
-            tag=tag_of(lease),
-            salt=salt_of(lease),
+        return answer_of(
+            dataclasses.replace(lease, round_number=round_number),
+            operator=self.supply.operator,
+            domain=self.domain,
+            signer=self.signer,
         )
 
     async def _close(self, lease: ProviderLease, road: RoadJob) -> None:
         reason = SETTLED if road.state is RoadState.SETTLED else NO_QUORUM
+        if not any(entry.operator == self.supply.operator for entry in road.entries):
+            reason = NO_PLACE
         async with self.book.exclusively(lease.job):
             await self.stop(lease.job)
             await self.closing.close(lease.job, reason)

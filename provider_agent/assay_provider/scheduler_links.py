@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from assay_node.ports import Clock, Network
 from assay_node.protocol import codec
 from assay_node.protocol.errors import AssayError, LocalError, MalformedMessage, RemoteError
-from assay_node.protocol.ids import Address, PeerId
+from assay_node.protocol.ids import ZERO_ADDRESS, Address, PeerId
 from assay_node.protocol.messages import (
     HEARTBEAT,
     HELLO,
@@ -84,6 +84,7 @@ class SchedulerLinks:
         self._slots_free = slots_free
         self._peers: dict[Address, PeerId] = {}
         self._connected: dict[Address, asyncio.Event] = {}
+        self._any_connected = asyncio.Event()
         self._introducing: dict[PeerId, asyncio.Event] = {}
         self._progress: set[asyncio.Task[None]] = set()
 
@@ -105,6 +106,16 @@ class SchedulerLinks:
         """Return a scheduler's peer once it is connected; waits until then."""
         await self._event(scheduler).wait()
         return self._peers[scheduler]
+
+    async def sources_of(self, scheduler: Address) -> tuple[PeerId, ...]:
+        """Return where a scheduler's artifacts come from, once it is connected.
+
+        For a panel's, whose scheduler is nobody, these are all schedulers that are connected.
+        """
+        if scheduler != ZERO_ADDRESS:
+            return (await self.peer_of(scheduler),)
+        await self._any_connected.wait()
+        return tuple(peer for known, peer in self._peers.items() if self.is_connected(known))
 
     async def ask(self, scheduler: Address, protocol: str, message: Any, answer: type[_M]) -> _M:
         """Send one request to a connected scheduler.
@@ -174,12 +185,15 @@ class SchedulerLinks:
                     )
                 )
                 self._event(scheduler).set()
+                self._any_connected.set()
                 backoff.reset()
                 await welcomed(welcome, sent_at)
                 await self._heartbeat_until(renewed, peer_id, welcome.heartbeat_s)
         finally:
             if scheduler is not None:
                 self._event(scheduler).clear()
+                if not any(event.is_set() for event in self._connected.values()):
+                    self._any_connected.clear()
 
     async def _introduce(self, peer_id: PeerId) -> Welcome:
         self._introducing[peer_id] = asyncio.Event()

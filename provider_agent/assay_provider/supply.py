@@ -5,6 +5,7 @@ from pathlib import Path
 
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Slot
+from assay_provider.panel_terms import PanelTerms
 from assay_provider.road_terms import RoadTerms
 
 
@@ -16,7 +17,8 @@ class Supply:
     `bond_max_microusd` bounds what one job may put at stake; `scheduler_bond_min_microusd` is what
     a scheduler must have at stake itself. `result_keep_s` is how long the output
     of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
-    `road` is the patience with which jobs are taken to the on-chain road.
+    `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
+    the court.
     """
 
     operator: Address
@@ -37,3 +39,4 @@ class Supply:
     offer_lifetime_s: int = 120
     allow_weak_isolation: bool = False
     road: RoadTerms = field(default_factory=RoadTerms)
+    panels: PanelTerms = field(default_factory=PanelTerms)

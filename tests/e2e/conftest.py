@@ -25,7 +25,8 @@ async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mark
         providers=HONEST + LIARS,
         personas=dict.fromkeys(numbers, LIAR),
         hardware_classes=dict.fromkeys(numbers, LIARS_CLASS),
-        environment={"ASSAY_SCHEDULER__LEASE_GRACE_S": "1.5"},
+        # Above the five seconds that a provider may wait before it connects again.
+        environment={"ASSAY_SCHEDULER__LEASE_GRACE_S": "6"},
     )
     async with Market(settings, tell=print) as running:
         yield running

@@ -29,13 +29,17 @@ async def ended(market: Market, job: str) -> dict[str, Any]:
 async def until(
     market: Market, job: str, condition: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any]:
-    """Return the job's document once it fulfils a condition; waits for a scheduler that is away."""
+    """Return the job's document once it fulfils a condition; waits for a scheduler that is away.
+
+    A job that has ended otherwise fails the test at once, with the reason.
+    """
     async with asyncio.timeout(END_S):
         while True:
             try:
                 document: dict[str, Any] = await market.get(f"/v1/jobs/{job}")
                 if condition(document):
                     return document
+                assert not document["ended"], (document["reason"], kinds(document))
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.05)

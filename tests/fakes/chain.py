@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 from assay_node.ports import (
     Account,
+    CourtStep,
     Head,
+    MarketStep,
     OutgoingTransaction,
     OverrideRoad,
     Paid,
-    RoadStep,
     SchedulerBond,
     Settlement,
     SignedTransaction,
@@ -23,12 +24,12 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.order import job_id
 from assay_node.protocol.receipt import EFFORT_BPS, Receipt, tally
 from assay_node.protocol.typed_data import Domain
-from tests.fakes.road import FakeRoad
+from tests.fakes.court import FakeCourt
 
 MARKET = Address("0x" + "ee" * 20)
 
 
-class FakeSettlementChain(FakeRoad):
+class FakeSettlementChain(FakeCourt):
     """One chain, one market, no blocks to wait for."""
 
     def __init__(self, operators: Sequence[Address], signers: dict[Address, Address]) -> None:
@@ -101,10 +102,15 @@ class FakeSettlementChain(FakeRoad):
         self._answer()
         await self._keep(self._outgoing("keep_seed", ()))
 
-    async def start_step(self, job: Digest, step: RoadStep) -> bool:
+    async def start_case_step(self, job: Digest, step: CourtStep) -> bool:
+        self._answer()
+        self.take_at_court(step)
+        return True
+
+    async def start_step(self, job: Digest, step: MarketStep) -> bool:
         self._answer()
         assert isinstance(step, OverrideRoad)
-        outgoing = self._outgoing("road_step", (job,))
+        outgoing = self._outgoing("market_step", (job,))
         self._overrides[outgoing.id] = step
         return await self._keep(outgoing)
 

@@ -8,6 +8,7 @@ from assay_node.ports import (
     ROAD_ENDS,
     CommitOnRoad,
     FinalizeRoad,
+    MarketStep,
     OpenRoad,
     OverrideRoad,
     RevealOnRoad,
@@ -36,9 +37,9 @@ class FakeRoad:
         self.on_road: dict[Digest, RoadJob] = {}
         self.opened_at: list[tuple[int, Digest]] = []
         self.spent: set[int] = set()
-        self.steps: list[RoadStep] = []
+        self.steps: list[MarketStep] = []
         self.settlements: dict[Digest, Settlement] = {}
-        self.refuse: Callable[[RoadStep], str | None] = lambda step: None
+        self.refuse: Callable[[MarketStep], str | None] = lambda step: None
         self.looks = 0
 
     async def road_window_s(self) -> int:
@@ -55,9 +56,15 @@ class FakeRoad:
     async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
         return self.settlements.get(job_id)
 
-    async def start_step(self, job: Digest, step: RoadStep) -> bool:
-        self.take(step)
+    async def start_step(self, job: Digest, step: MarketStep) -> bool:
+        if isinstance(step, RoadStep):
+            self.take(step)
+        else:
+            self.take_at_court(step)
         return True
+
+    def take_at_court(self, step: MarketStep) -> None:
+        raise NotImplementedError
 
     async def pursue_steps(self) -> None:
         pass
@@ -67,9 +74,7 @@ class FakeRoad:
 
     def take(self, step: RoadStep) -> None:
         """Take a step as anybody, or refuse it as the contract does."""
-        reason = self.refuse(step)
-        if reason is not None:
-            raise _refusal(reason)
+        self.check(step)
         match step:
             case OpenRoad():
                 self._open(step)
@@ -85,6 +90,15 @@ class FakeRoad:
                 )
                 self._end(job, agreed=True)
         self.steps.append(step)
+
+    def check(self, step: MarketStep) -> None:
+        """Refuse a step if the test says so."""
+        reason = self.refuse(step)
+        if reason is not None:
+            raise _refusal(reason)
+
+    def _job_of(self, order: Order) -> Digest:
+        return job_id(order, self._domain)
 
     def _open(self, step: OpenRoad) -> None:
         order = step.signed_order.order
@@ -112,12 +126,19 @@ class FakeRoad:
         )
 
     def _commit(self, step: CommitOnRoad) -> None:
-        road = self._current(job_id(step.order, self._domain), step.entries)
+        self._add(self._job_of(step.order), step.order, step.entries, step.commits)
+
+    def _add(
+        self,
+        job: Digest,
+        order: Order,
+        entries: Sequence[RoadEntry],
+        commits: Sequence[RoadCommit],
+    ) -> None:
+        road = self._current(job, entries)
         if road.state is not RoadState.COMMITTING:
             raise _refusal("Road_NotCommitting")
-        self.on_road[road.job] = replace(
-            road, entries=_placed(road.entries, step.commits, step.order)
-        )
+        self.on_road[road.job] = replace(road, entries=_placed(road.entries, commits, order))
 
     def _reveal(self, step: RevealOnRoad) -> None:
         road = self._current(step.job, step.entries)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from assay_node.chain.court_reader import CourtReader
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.hex_values import to_bytes, to_int
 from assay_node.chain.journal import open_journal
 from assay_node.chain.outbox import WEI_PER_GWEI, SendingSettings
 from assay_node.chain.pursuit import Patience
 from assay_node.chain.rpc import JsonRpc, open_rpc
-from assay_node.chain.settlement import EventReader
 from assay_node.chain.wallet import WalletChain
 from assay_node.ports.keys import OrderSigner
 from assay_node.ports.transactions import TransactionStore
@@ -59,7 +59,7 @@ class ChainSettings:
 
 
 @asynccontextmanager
-async def open_reader(settings: ChainSettings) -> AsyncIterator[EventReader]:
+async def open_reader(settings: ChainSettings) -> AsyncIterator[CourtReader]:
     """Open a connection that only reads.
 
     Raises:
@@ -68,7 +68,7 @@ async def open_reader(settings: ChainSettings) -> AsyncIterator[EventReader]:
     """
     async with open_rpc(settings.rpc_url, timeout_s=settings.request_s_max) as rpc:
         await _check(rpc, settings.deployment)
-        yield EventReader(rpc, settings.deployment)
+        yield CourtReader(rpc, settings.deployment)
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """`ports.ChainReader` over JSON-RPC: what anybody may read."""
 
 import asyncio
-from typing import Final
 
 from assay_node.chain.contracts import Contracts
 from assay_node.chain.deployment import Deployment
@@ -9,10 +8,8 @@ from assay_node.chain.hex_values import to_digest, to_int
 from assay_node.chain.rpc import JsonRpc
 from assay_node.ports.chain import Account, Head, SchedulerBond
 from assay_node.protocol.errors import ChainError
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import ZERO_ADDRESS, Address, Digest
 from assay_node.protocol.typed_data import Domain
-
-ZERO_ADDRESS: Final = Address("0x" + "00" * 20)
 
 
 class MarketReader:
@@ -60,6 +57,7 @@ class MarketReader:
         return Account(
             free_microusd=account.free,
             stake_microusd=account.bond,
+            locked_microusd=account.locked,
             wins=account.wins,
             faults=account.faults,
         )

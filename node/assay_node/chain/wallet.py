@@ -11,13 +11,13 @@ from assay_node.chain.bindings import structs
 from assay_node.chain.bound_contract import Call
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.outbox import SendingSettings
-from assay_node.chain.road import describe, road_call
 from assay_node.chain.rpc import JsonRpc
 from assay_node.chain.sender import Sender
 from assay_node.chain.settlement import SettlementWallet
+from assay_node.chain.steps import describe, step_call
 from assay_node.ports.chain import TransactionOutcome
+from assay_node.ports.court import CourtStep, MarketStep
 from assay_node.ports.keys import OrderSigner
-from assay_node.ports.road import RoadStep
 from assay_node.ports.transactions import TransactionState, TransactionStore
 from assay_node.protocol.assignment import Assign, omitted
 from assay_node.protocol.errors import ChainError, ChainUnavailable, LocalError
@@ -31,8 +31,11 @@ logger = logging.getLogger(__name__)
 PERMIT_S_MAX: Final = 3_600
 """How long a permit may wait to be mined; it allows the Vault only what is being deposited."""
 
-ROAD_STEP: Final = "road_step"
-"""The kind of a daemon's transactions on the road."""
+MARKET_STEP: Final = "market_step"
+"""The kind of a daemon's transactions on the road and at the court."""
+
+CASE_STEP: Final = "case"
+"""With the first half of the job, the kind of a scheduler's transactions at the court."""
 
 _PERMIT_TYPE: Final = (
     "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
@@ -179,11 +182,11 @@ class WalletChain(SettlementWallet):
         assert outgoing is not None, "without jobs nothing is bound"
         return self._outcome(await self._sender.wait_until_final(outgoing))
 
-    async def take_step(self, step: RoadStep) -> Digest:
-        """Move a job on the road, and wait until that is final."""
-        return await self._do(road_call(self._contracts.road, step), describe(step))
+    async def take_step(self, step: MarketStep) -> Digest:
+        """Move a job on the road or at the court, and wait until that is final."""
+        return await self._do(step_call(self._contracts, step), describe(step))
 
-    async def start_step(self, job: Digest, step: RoadStep) -> bool:
+    async def start_step(self, job: Digest, step: MarketStep) -> bool:
         """Keep and send a step; False where another one of this wallet is on its way for the job.
 
         Raises:
@@ -191,9 +194,23 @@ class WalletChain(SettlementWallet):
             GasTooDear: gas costs more than the ceiling; nothing was signed.
             ChainUnavailable: the endpoint does not answer; nothing was signed.
         """
-        call = road_call(self._contracts.road, step)
-        sent = await self._outbox.submit(call, action=describe(step), kind=ROAD_STEP, jobs=(job,))
+        call = step_call(self._contracts, step)
+        sent = await self._outbox.submit(call, action=describe(step), kind=MARKET_STEP, jobs=(job,))
         return sent is not None
+
+    async def start_case_step(self, job: Digest, step: CourtStep) -> bool:
+        """Keep and send a step for a job that has ended; False where one is on its way for it.
+
+        A scheduler's store binds transactions to unfinished jobs only, so their kind tells.
+
+        Raises:
+            ContractRefusal, GasTooDear, ChainUnavailable: as `start_step`.
+        """
+        kind = f"{CASE_STEP} {job.hex()[:32]}"
+        if any(one.kind == kind for one in await self._store.open_transactions()):
+            return False
+        call = step_call(self._contracts, step)
+        return await self._outbox.submit(call, action=describe(step), kind=kind) is not None
 
     async def pursue_steps(self) -> None:
         """Do what the steps on their way need, to their end."""

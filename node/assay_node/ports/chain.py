@@ -19,10 +19,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """An account in the Vault; all amounts in micro-USD."""
+    """An account in the Vault; all amounts in micro-USD. What is locked is part of the stake."""
 
     free_microusd: int
     stake_microusd: int
+    locked_microusd: int = 0
     wins: int
     faults: int
 

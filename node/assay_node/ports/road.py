@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from assay_node.ports.chain import ChainReader, Settlement, SettlementChain
+from assay_node.ports.chain import ChainReader, Settlement
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.order import Order, SignedOrder
 from assay_node.protocol.receipt import Receipt
@@ -170,7 +170,3 @@ class RoadChain(RoadReader, Protocol):
     async def pursue_steps(self) -> None:
         """Do what the steps on their way need, to their end."""
         ...
-
-
-class SchedulerChain(SettlementChain, RoadChain, Protocol):
-    """What a scheduler writes: receipts, and the road's end where it holds the receipt."""

@@ -184,6 +184,10 @@ class SchedulerStore(TransactionStore, Protocol):
         """Return a job's history in order."""
         ...
 
+    async def note(self, job: Digest, event: NewEvent, *, now: float) -> None:
+        """Add a line to a job's history; the job stays as it is."""
+        ...
+
     async def save_decision(self, job: Digest, document: str) -> None:
         """Keep the newest matching decision, as JSON, for `explain`."""
         ...

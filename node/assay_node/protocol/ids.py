@@ -18,6 +18,8 @@ PeerId = NewType("PeerId", str)
 """A libp2p peer ID in base58 ("12D3Koo...")."""
 
 DIGEST_BYTES = 32
+ZERO_ADDRESS = Address("0x" + "00" * 20)
+"""Nobody's."""
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,64}")
 

@@ -5,11 +5,14 @@ from typing import Final
 
 from assay_node.protocol import typed_data
 from assay_node.protocol.errors import MalformedMessage
-from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, address
+from assay_node.protocol.ids import DIGEST_BYTES, ZERO_ADDRESS, Address, Digest, address
 from assay_node.protocol.units import UINT64_MAX, check_uint
 
 REPLICAS_MAX: Final = 8
 """The contract tallies in one byte of bits, and one receipt must stay far below the gas limit."""
+
+PANEL_REPLICAS_MAX: Final = 2 * REPLICAS_MAX + 1
+"""Panels are judged on the on-chain road alone, which takes so many."""
 
 BPS: Final = 10_000
 """One whole, for shares and chances."""
@@ -59,8 +62,10 @@ class Order:
                 raise MalformedMessage(f"{name} has {DIGEST_BYTES} bytes")
         if address(self.requester) != self.requester or address(self.scheduler) != self.scheduler:
             raise MalformedMessage("addresses are written in lower case")
-        if not 1 <= self.replicas <= REPLICAS_MAX:
-            raise MalformedMessage(f"replicas is 1 to {REPLICAS_MAX}, not {self.replicas}")
+        # A panel's scheduler is nobody.
+        most = PANEL_REPLICAS_MAX if self.scheduler == ZERO_ADDRESS else REPLICAS_MAX
+        if not 1 <= self.replicas <= most:
+            raise MalformedMessage(f"replicas is 1 to {most}, not {self.replicas}")
         if not self.replicas < 2 * self.quorum <= 2 * self.replicas:
             raise MalformedMessage(
                 f"quorum is more than half of the {self.replicas} replicas, not {self.quorum}"

@@ -23,7 +23,7 @@ from assay_node.ports.road import (
     RoadState,
     RoadStep,
 )
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import ZERO_ADDRESS, Address, Digest
 from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.order import SignedOrder
 from assay_node.protocol.receipt import Receipt, tally
@@ -130,7 +130,10 @@ def _open(signed: SignedOrder, holdings: Holdings, now: int) -> RoadPlan:
 
 def _commit(road: RoadJob, signed: SignedOrder, holdings: Holdings) -> RoadPlan:
     order = signed.order
-    commits = _with_a_place(road, order.replicas, _own_commits(road, holdings))
+    if order.scheduler == ZERO_ADDRESS:
+        text = f"fresh operators join the panel at the court ({len(road.entries)} have)"
+        return RoadPlan(text=text, until=road.deadline)
+    commits = with_a_place(road, order.replicas, _own_commits(road, holdings))
     if commits:
         step = CommitOnRoad(
             order=order, round_number=road.round_number, entries=road.entries, commits=commits
@@ -150,7 +153,7 @@ def _own_commits(road: RoadJob, holdings: Holdings) -> tuple[RoadCommit, ...]:
     return commits_of(committed)
 
 
-def _with_a_place(
+def with_a_place(
     road: RoadJob, replicas: int, commits: Sequence[RoadCommit]
 ) -> tuple[RoadCommit, ...]:
     """Return the commits that are not there yet and whose tickets are low enough."""

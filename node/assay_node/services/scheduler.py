@@ -19,6 +19,7 @@ from assay_node.services import lifecycle
 from assay_node.services.admission import Admission
 from assay_node.services.assigning import Assigning
 from assay_node.services.chain_head import ChainHead, wait
+from assay_node.services.court_watch import CourtWatch
 from assay_node.services.endpoints import Endpoints, News
 from assay_node.services.leases import Leases
 from assay_node.services.lifecycle import active_leases, next_actions
@@ -82,6 +83,9 @@ class Scheduler:
             sending=self._sending,
             on_ended=self._settled,
         )
+        self._court = CourtWatch(
+            chain=parts.chain, store=parts.store, clock=parts.clock, sending=self._sending
+        )
         self._settlement = Settlement(
             chain=parts.chain,
             store=parts.store,
@@ -126,6 +130,7 @@ class Scheduler:
             tasks.create_task(self._release_loop())
             tasks.create_task(self._settlement.run())
             tasks.create_task(self._road.run())
+            tasks.create_task(self._court.run())
             ready()
 
     # Loops

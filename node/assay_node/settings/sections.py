@@ -296,6 +296,17 @@ class ProviderSettings(_Section):
         default=15.0,
         description="Seconds between looks at the on-chain road, which gives everybody two hours.",
     )
+    panels_sit: bool = Field(
+        default=True,
+        description="Whether the daemon runs jobs again for panels that the chain draws it for: it "
+        "is paid as for any job, and answers with the same bond.",
+    )
+    appeal_max_microusd: Microusd = Field(
+        default=5_000_000,
+        description="How much the daemon may set aside to appeal against one slash of its own; 0 "
+        "never appeals. The money is what the signing key has free in the Vault; it comes back, "
+        "with the slash, if the panel finds the slash wrong.",
+    )
     persona: Literal["liar", "silent", "staller"] | None = Field(
         default=None,
         description="Development networks only: what to do wrong, to see it caught.",

@@ -39,8 +39,9 @@ DETAIL_CHARACTERS_MAX: Final = 500
 class ProviderLease:
     """One lease as this provider holds it. `state` is a word of the provider's lease machine.
 
-    `expiry` is the order's. `salt`, from which each round's follows, and `round_number` fix the
-    commitment that is, or will be, sent.
+    `expiry` is the order's; a seat on a panel has nobody for its scheduler, and lasts until the
+    panel's time to reveal is over. `salt`, from which each round's follows, and `round_number` fix
+    the commitment that is, or will be, sent.
     `keep_until` says how long a closed lease's output stays pinned.
     """
 
@@ -115,8 +116,8 @@ class ProviderLeases:
         self._database = database
 
     @undisturbed
-    async def add(self, lease: ProviderLease, assign: SignedAssign, *, event: str) -> bool:
-        """Store a new lease durably, with the assignment that it was taken with.
+    async def add(self, lease: ProviderLease, assign: SignedAssign | None, *, event: str) -> bool:
+        """Store a new lease durably, with the assignment that it was taken with, if there was one.
 
         False, and no change, when the job is known already.
         """
@@ -125,7 +126,8 @@ class ProviderLeases:
             async with self._database.write() as connection:
                 await connection.execute(insert(leases).values(**_to_row(lease)))
                 await _record_event(connection, lease, event, "", lease.accepted_at)
-                await connection.execute(insert(assigns).values(**_assign_row(assign)))
+                if assign is not None:
+                    await connection.execute(insert(assigns).values(**_assign_row(assign)))
         except IntegrityError:
             return False
         return True

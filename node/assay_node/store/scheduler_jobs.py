@@ -180,6 +180,12 @@ class SchedulerJobs(OutgoingTransactions):
         return True
 
     @undisturbed
+    async def note(self, job: Digest, event: NewEvent, *, now: float) -> None:
+        """Add a line to a job's history; the job stays as it is."""
+        async with self._database.write() as connection:
+            await write_events(connection, job, (event,), now)
+
+    @undisturbed
     async def events(self, job: Digest, *, after: int = 0) -> Sequence[JobEventRecord]:
         """Return a job's history in order."""
         query = (

@@ -52,8 +52,8 @@ from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
+from tests.fakes.court import FakeCourt
 from tests.fakes.network import FakeHub, FakeNetwork
-from tests.fakes.road import FakeRoad
 from tests.fakes.sandbox import FakeSandbox
 
 CHAIN_ID = 31337
@@ -84,7 +84,7 @@ class FakeClock:
         return self.time
 
 
-class FakeChain(FakeRoad):
+class FakeChain(FakeCourt):
     """Facts about the chain that tests set."""
 
     chain_id = CHAIN_ID
