@@ -49,7 +49,7 @@ QUICK: Final = {
     "FOUNDRY_OPTIMIZER": "false",
     "FOUNDRY_ISOLATE": "false",
     "FOUNDRY_FUZZ_RUNS": "32",
-    "FOUNDRY_GAS_LIMIT": "3000000000",  # what loops for ever ends soon
+    "FOUNDRY_GAS_LIMIT": "30000000000",  # what loops for ever ends soon
 }
 
 OPERATORS: Final[Mapping[str, Sequence[str]]] = {
@@ -269,7 +269,7 @@ class Lab:
         assert done.returncode == 0, done.stdout + done.stderr
         return {
             file.name: json.loads(file.read_text())["bytecode"]["object"]
-            for file in sorted((self._folder / "cache/deployed/out").glob("*/*.json"))
+            for file in sorted((self._folder / "cache/deployed/out").glob("*.sol/*.json"))
         }
 
     def _check(self, *command: str) -> None:

@@ -172,16 +172,10 @@ class CourtWatch:
             await self._take(lease.job, step)
 
     async def _close(self, called: CalledPanel, digests: list[Digest], head: Head) -> None:
-        docket = await docket_of(
-            self.chain, called.job, from_block=self._case_block(called), called=called
-        )
+        docket = await docket_of(self.chain, called.job, called=called)
         step = plan_case(docket, now=head.timestamp, digests=digests).step
         if isinstance(step, CloseCase) and self._is_our_turn(called, docket):
             await self._take(called.job, step)
-
-    def _case_block(self, called: CalledPanel) -> int:
-        """Return a block that the job was decided in, or an earlier one."""
-        return called.called_in if called.matter is None else called.matter.entered_in
 
     def _is_our_turn(self, called: CalledPanel, docket: Docket) -> bool:
         """Let those before us go first, so that not all pay for gas at once."""
@@ -209,7 +203,7 @@ class CourtWatch:
         if lease is None or lease.output is None or self.conduct.lies_as is not None:
             self._entered.pop(entered.job, None)
             return
-        docket = await docket_of(self.chain, entered.job, from_block=entered.entered_in)
+        docket = await docket_of(self.chain, entered.job, entered=entered)
         found = appeal(docket, now=head.timestamp)
         if not isinstance(found.step, CallPanel):
             if docket.case.state is not CaseState.ENTERED or docket.matter is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from assay_node.ports import (
+    AuditFund,
     CalledPanel,
     CallPanel,
     Case,
@@ -57,6 +58,9 @@ class FakeCourt(FakeRoad):
             if from_block <= one.entered_in <= to_block and job in (None, one.job)
         ]
 
+    async def entered_of(self, job: Digest) -> EnteredJob | None:
+        return next((one for one in reversed(self.entered_jobs) if one.job == job), None)
+
     async def panels_called(
         self, from_block: int, to_block: int, *, job: Digest | None = None
     ) -> Sequence[CalledPanel]:
@@ -78,8 +82,8 @@ class FakeCourt(FakeRoad):
     async def audit_drawn(self, job: Digest, *, entered_in: int, audit_bps: int) -> bool | None:
         return self.draws.get(job)
 
-    async def audit_fund(self, scheduler: Address) -> int:
-        return self.fund_microusd
+    async def audit_fund(self, scheduler: Address) -> AuditFund:
+        return AuditFund(microusd=self.fund_microusd, settled_microusd=0)
 
     # What tests and steps do
 

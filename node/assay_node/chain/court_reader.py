@@ -4,9 +4,10 @@ import asyncio
 from typing import Final
 
 from assay_node.chain import court
-from assay_node.chain.event_reader import EventReader
+from assay_node.chain.event_reader import LOG_BLOCKS_MAX, EventReader
 from assay_node.chain.refusals import ContractRefusal
 from assay_node.ports.court import (
+    AuditFund,
     CalledPanel,
     Case,
     CourtTerms,
@@ -39,6 +40,19 @@ class CourtReader(EventReader):
         """Return the jobs that came to the court in these blocks, both included, or one of them."""
         logs = await self._logs(court.entered_topics(job), from_block, to_block, of=self.court)
         return tuple(map(court.entered_job, logs))
+
+    async def entered_of(self, job: Digest) -> EnteredJob | None:
+        """Return when a job last came to the court, however long ago; None if it never did.
+
+        The newest blocks are asked first: cases are over after three days.
+        """
+        last, deployed = (await self.head()).number, self.deployment.deploy_block
+        while last >= deployed:
+            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
+            for found in reversed(await self.entered(first, last, job=job)):
+                return found
+            last = first - 1
+        return None
 
     async def panels_called(
         self, from_block: int, to_block: int, *, job: Digest | None = None
@@ -82,7 +96,9 @@ class CourtReader(EventReader):
                 return None
             raise
 
-    async def audit_fund(self, scheduler: Address) -> int:
-        """Return what a scheduler's fund can pay for audits, in micro-USD."""
+    async def audit_fund(self, scheduler: Address) -> AuditFund:
+        """Return what can pay for the audits of a scheduler's jobs."""
         fund = await self._contracts.court.fund_of(scheduler)
-        return fund.settled + fund.previous + fund.current
+        return AuditFund(
+            microusd=fund.settled + fund.previous + fund.current, settled_microusd=fund.settled
+        )

@@ -72,8 +72,8 @@ class WalletChain(SettlementWallet):
         """Wait for what earlier commands of this wallet sent; see `Sender.finish_earlier`."""
         return await self._sender.finish_earlier()
 
-    async def deposit(self, amount_microusd: int) -> Digest:
-        """Move tokens of this wallet into its account in the Vault.
+    async def deposit(self, amount_microusd: int, *, to: Address | None = None) -> Digest:
+        """Move tokens of this wallet into its account in the Vault, or into another's.
 
         One transaction with an EIP-2612 permit where the token has them, else one to approve and
         one to deposit.
@@ -82,14 +82,14 @@ class WalletChain(SettlementWallet):
         units = amount_microusd * await self._token_scale()
         deadline = (await self.head()).timestamp + PERMIT_S_MAX
         permit = await self._permit(units, deadline)
-        action = "the deposit"
+        owner, action = to or self.address, "the deposit"
         vault = self._contracts.vault
         if permit is not None:
             r, s, v = permit[:32], permit[32:64], permit[64]
-            call = vault.deposit_with_permit(self.address, amount_microusd, deadline, v, r, s)
+            call = vault.deposit_with_permit(owner, amount_microusd, deadline, v, r, s)
             return await self._do(call, action)
         await self._do(self._contracts.token.approve(vault.address, units), "approving the deposit")
-        return await self._do(vault.deposit(self.address, amount_microusd), action)
+        return await self._do(vault.deposit(owner, amount_microusd), action)
 
     async def withdraw(self, amount_microusd: int, *, to: Address | None = None) -> Digest:
         """Send free money from the Vault to this wallet, or to another address."""
@@ -163,6 +163,17 @@ class WalletChain(SettlementWallet):
                 return schedulers.slash_commit_sets(
                     a.job, a.round_number, a.commits, a.signature, b.commits, b.signature
                 )
+
+    async def add_to_audit_fund(self, scheduler: Address, amount_microusd: int) -> Digest:
+        """Give free money to what pays for the audits of a scheduler's jobs."""
+        call = self._contracts.court.top_up(scheduler, _amount(amount_microusd))
+        return await self._do(call, "adding to the audit fund")
+
+    async def withdraw_audit_fund(self, scheduler: Address) -> Digest:
+        """Pay a scheduler what its fund has held for longer than any audit can need it."""
+        return await self._do(
+            self._contracts.court.withdraw(scheduler), "taking money out of the audit fund"
+        )
 
     async def transfer_tokens(self, to: Address, amount_microusd: int) -> Digest:
         """Send tokens of this wallet (not of the Vault) to an address."""

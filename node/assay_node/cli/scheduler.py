@@ -1,5 +1,6 @@
 """`assay scheduler`: match orders with providers, settle what they agree on, and bond for it."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,6 +102,68 @@ def status(as_json: JsonOption = False) -> None:
         output.print_json(found)
     else:
         show_bond(found)
+
+
+@app.command("fund")
+def fund(
+    add: Annotated[
+        str | None,
+        typer.Option(help="Give so many dollars to the fund.", show_default=False),
+    ] = None,
+    take_out: Annotated[
+        bool,
+        typer.Option("--take-out", help="Have the scheduler paid what no audit can need any more."),
+    ] = False,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            help="Another scheduler's address; its fund may be filled by anybody.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Wallet that pays; by default requester.wallet.", show_default=False),
+    ] = None,
+    password_file: PasswordFileOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what pays for the audits of the scheduler's jobs; add to it, or take out of it.
+
+    The fees of orders with audits go there. A job that is drawn while the fund cannot pay for its
+    panel is not audited unless somebody fills it within a day: keep several of your largest.
+    """
+    from assay_node.cli.audit_fund import add_to_fund, read_fund, show_fund, take_out_of_fund
+    from assay_node.cli.wallets import load_wallet
+    from assay_node.keys import keystore_address
+    from assay_node.protocol.ids import address
+    from assay_node.protocol.units import usd_to_microusd
+
+    mine = output.settings({"password_file": password_file})
+    whose = keystore_address(_wallet_path(mine)) if of is None else address(of)
+    if add is not None and take_out:
+        raise LocalError("either --add or --take-out")
+
+    def unlock() -> "LocalKey":
+        return load_wallet(mine, name)
+
+    if add is not None:
+        microusd = usd_to_microusd(add)
+        changed = output.run(add_to_fund(mine, whose, microusd, unlock, confirmed=yes))
+    elif take_out:
+        changed = output.run(take_out_of_fund(mine, whose, unlock, confirmed=yes))
+    else:
+        found = output.run(read_fund(mine, whose))
+        if as_json:
+            output.print_json({"scheduler": whose, **dataclasses.asdict(found)})
+        else:
+            show_fund(whose, found)
+        return
+    if as_json:
+        output.print_json(changed)
+    else:
+        output.results().print(f"the fund holds {_dollars(changed.fund_microusd)}")
 
 
 @app.command("report")

@@ -137,21 +137,33 @@ def deposit(
     from_free: Annotated[
         bool, typer.Option("--from-free", help="Use free money in the Vault: only set it aside.")
     ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Give it to another address's account, such as the signing key with which a "
+            "provider's daemon appeals; needs --no-budget.",
+            show_default=False,
+        ),
+    ] = None,
     password_file: PasswordFileOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Move money into the Vault and set it aside as the budget for a scheduler's orders."""
     from assay_node.cli.wallet_money import Deposit, make_deposit
+    from assay_node.protocol.ids import address as parse_address
     from assay_node.protocol.units import usd_to_microusd
 
     if from_free and not budget:
         raise LocalError("--from-free with --no-budget leaves nothing to do")
+    if to is not None and budget:
+        raise LocalError("a budget is your own; give money to another address with --no-budget")
     wanted = Deposit(
         amount_microusd=usd_to_microusd(amount),
         scheduler=scheduler,
         into_budget=budget,
         from_free=from_free,
+        to=None if to is None else parse_address(to),
     )
     sent = run(
         make_deposit(settings(), wanted, lambda: _unlock(name, password_file), confirmed=yes)

@@ -41,6 +41,7 @@ class Deposit:
     scheduler: str | None
     into_budget: bool
     from_free: bool
+    to: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,8 @@ async def make_deposit(
     market = chain_settings(settings)  # a missing deployment is said before a password is typed
     scheduler = await _scheduler(settings, wanted.scheduler) if wanted.into_budget else None
     amount = microusd_to_text(wanted.amount_microusd)
-    steps = [] if wanted.from_free else [f"move {amount} from your wallet into the Vault"]
+    deposit = f"move {amount} from your wallet into the Vault{_account_of(wanted.to)}"
+    steps = [] if wanted.from_free else [deposit]
     if scheduler is not None:
         steps.append(f"set {amount} aside for the orders of scheduler {scheduler}")
     people().print("This will " + " and ".join(steps) + ".")
@@ -127,7 +129,7 @@ async def make_deposit(
         transactions = []
         if not wanted.from_free:
             with spinner("Depositing"):
-                transactions.append(await chain.deposit(wanted.amount_microusd))
+                transactions.append(await chain.deposit(wanted.amount_microusd, to=wanted.to))
             people().print(f"{amount} is in the Vault.")
         if scheduler is not None:
             transactions.append(await _fund(chain, scheduler, wanted))
@@ -138,6 +140,10 @@ async def make_deposit(
         amount_microusd=wanted.amount_microusd,
         transactions=tuple(transactions),
     )
+
+
+def _account_of(other: Address | None) -> str:
+    return "" if other is None else f", for the account of {other}, which alone can take it out"
 
 
 async def make_withdrawal(

@@ -19,6 +19,7 @@ from assay_node.ports.chain import (
 )
 from assay_node.ports.clock import Clock
 from assay_node.ports.court import (
+    AuditFund,
     CalledPanel,
     CallPanel,
     Case,
@@ -83,6 +84,7 @@ __all__ = [
     "Account",
     "ArtifactLimits",
     "Artifacts",
+    "AuditFund",
     "CallPanel",
     "CalledPanel",
     "Case",

@@ -137,6 +137,14 @@ class CourtTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFund:
+    """What can pay for the audits of a scheduler's jobs, and what of it may leave."""
+
+    microusd: int
+    settled_microusd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallPanel:
     """Have fresh operators run a job again."""
 
@@ -200,6 +208,10 @@ class CourtReader(RoadReader, Protocol):
         """Return the jobs that came to the court in these blocks, both included, or one of them."""
         ...
 
+    async def entered_of(self, job: Digest) -> EnteredJob | None:
+        """Return when a job last came to the court, however long ago; None if it never did."""
+        ...
+
     async def panels_called(
         self, from_block: int, to_block: int, *, job: Digest | None = None
     ) -> Sequence[CalledPanel]:
@@ -222,8 +234,8 @@ class CourtReader(RoadReader, Protocol):
         """Tell whether a job was drawn for an audit; None while, or after, nobody can know."""
         ...
 
-    async def audit_fund(self, scheduler: Address) -> int:
-        """Return what a scheduler's fund can pay for audits, in micro-USD."""
+    async def audit_fund(self, scheduler: Address) -> AuditFund:
+        """Return what can pay for the audits of a scheduler's jobs."""
         ...
 
 

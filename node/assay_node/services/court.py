@@ -67,8 +67,7 @@ async def docket_of(
     chain: CourtReader,
     job: Digest,
     *,
-    from_block: int,
-    decided: Decided | None = None,
+    entered: EnteredJob | None = None,
     called: CalledPanel | None = None,
 ) -> Docket:
     """Ask the chain about a job at the court.
@@ -76,8 +75,7 @@ async def docket_of(
     Args:
         chain: whom to ask.
         job: whose case.
-        from_block: the job was decided in this block or later.
-        decided: what it was decided by, where that is known already.
+        entered: how it came there, where that is known already.
         called: the panel, where that is known already.
 
     Raises:
@@ -86,10 +84,8 @@ async def docket_of(
     case, terms = await chain.case_of(job), await chain.court_terms()
     if case.state is CaseState.ABSENT:
         return Docket(job=job, case=case, terms=terms)
-    last = (await chain.head()).number
-    entered = next(reversed(await chain.entered(from_block, last, job=job)), None)
-    if decided is None and entered is not None:
-        decided = await chain.decided(entered)
+    entered = entered or await chain.entered_of(job)
+    decided = None if entered is None else await chain.decided(entered)
     drawn, fund = None, 0
     if case.state is CaseState.ENTERED and decided is not None:
         order = decided.matter.order
@@ -97,11 +93,13 @@ async def docket_of(
             drawn = await chain.audit_drawn(
                 job, entered_in=decided.matter.entered_in, audit_bps=order.audit_bps
             )
-            fund = await chain.audit_fund(order.scheduler)
+            fund = (await chain.audit_fund(order.scheduler)).microusd
     verdict = panel_road = None
     if case.state is CaseState.CALLED:
-        if called is None:
-            called = next(reversed(await chain.panels_called(from_block, last, job=job)), None)
+        if called is None and entered is not None:
+            last = (await chain.head()).number
+            calls = await chain.panels_called(entered.entered_in, last, job=job)
+            called = next(reversed(calls), None)
         if called is not None:
             verdict = await chain.verdict_of(called.panel_job)
             panel_road = await chain.road_of(called.panel_job, from_block=called.called_in)

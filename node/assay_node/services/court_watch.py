@@ -114,9 +114,7 @@ class CourtWatch:
             await self._note_call(called)
         elif not self._may_call(job, entered, head):
             return
-        docket = await docket_of(
-            self.chain, entered.job, from_block=entered.entered_in, called=called
-        )
+        docket = await docket_of(self.chain, entered.job, entered=entered, called=called)
         if docket.case.state is CaseState.ABSENT:
             await self._is_over(job, called)
             return

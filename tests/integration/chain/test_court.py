@@ -90,7 +90,7 @@ class Bench:
         return entered
 
     async def docket(self, job: Digest) -> Docket:
-        return await docket_of(self.wallet, job, from_block=self.from_block)
+        return await docket_of(self.wallet, job)
 
     async def plan(self, job: Digest, *digests: Digest) -> Any:
         now = (await self.wallet.head()).timestamp
@@ -213,7 +213,7 @@ async def test_an_audited_lie_of_one_replica_costs_its_bond_and_the_requester_no
     assert is_drawn(seed, job, 10_000)
     assert not is_drawn(seed, job, 0)
     assert await wallet.audit_drawn(job, entered_in=entered.entered_in, audit_bps=10_000)
-    assert await wallet.audit_fund(wallet.address) == panel_cost
+    assert (await wallet.audit_fund(wallet.address)).microusd == panel_cost
     await wallet.take_step(KeepAuditSeed(seed_block=audit_block(entered.entered_in)))
     found = await bench.plan(job)
     assert found.step == CallPanel(kind=PanelKind.AUDIT, matter=decided.matter)
@@ -246,7 +246,7 @@ async def test_an_audited_lie_of_one_replica_costs_its_bond_and_the_requester_no
         assert moved.pop(f"{one} free") == SECONDS * RATE
     # Everything that the job cost came back, out of the liar's bond.
     assert "budget" not in moved
-    assert await wallet.audit_fund(wallet.address) == panel_cost
+    assert (await wallet.audit_fund(wallet.address)).microusd == panel_cost
     assert moved.pop("treasury free") == BOND - 3 * SECONDS * RATE - 1_000 - panel_cost
     assert moved == {"held": panel_cost}, "what is held now is the scheduler's fund"
     assert order.audit_fee_microusd == panel_cost
