@@ -102,6 +102,12 @@ class FakeChain(FakeCourt):
         self.bond_microusd = 100_000_000
         self.bond_slashable_until = int(NOW) + 7 * 86_400
         self.away = False
+        self.block = 10
+        self.free_microusd = 5_000_000
+        self.locked_microusd = 0
+
+    def newest_block(self) -> int:
+        return self.block
 
     def _ask(self) -> None:
         if self.away:
@@ -109,7 +115,7 @@ class FakeChain(FakeCourt):
 
     async def head(self) -> Head:
         self._ask()
-        return Head(number=10, timestamp=int(self._clock.now()) + self.ahead_s)
+        return Head(number=self.block, timestamp=int(self._clock.now()) + self.ahead_s)
 
     async def block_hash(self, number: int) -> Digest | None:
         self._ask()
@@ -117,7 +123,13 @@ class FakeChain(FakeCourt):
 
     async def account(self, address: Address) -> Account:
         self._ask()
-        return Account(free_microusd=5_000_000, stake_microusd=50_000_000, wins=3, faults=1)
+        return Account(
+            free_microusd=self.free_microusd,
+            stake_microusd=50_000_000,
+            locked_microusd=self.locked_microusd,
+            wins=3,
+            faults=1,
+        )
 
     async def budget(self, requester: Address, scheduler: Address) -> int:
         self._ask()
