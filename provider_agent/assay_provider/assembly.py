@@ -129,6 +129,19 @@ class Assembly:
             scheduler_of=links.scheduler_of,
             start=work.start,
         )
+        road = RoadWatch(
+            road=parts.chain,
+            book=book,
+            closing=closing,
+            supply=supply,
+            domain=domain,
+            signer=signer,
+            clock=clock,
+            conduct=conduct,
+            terms=supply.road,
+            is_connected=links.is_connected,
+            stop=work.stop,
+        )
         return cls(
             book=book,
             offering=offering,
@@ -149,19 +162,7 @@ class Assembly:
                 stop=work.stop,
             ),
             reconciliation=Reconciliation(book=book, closing=closing, links=links, stop=work.stop),
-            road=RoadWatch(
-                road=parts.chain,
-                book=book,
-                closing=closing,
-                supply=supply,
-                domain=domain,
-                signer=signer,
-                clock=clock,
-                conduct=conduct,
-                terms=supply.road,
-                is_connected=links.is_connected,
-                stop=work.stop,
-            ),
+            road=road,
             court=CourtWatch(
                 chain=parts.chain,
                 book=book,
@@ -182,5 +183,6 @@ class Assembly:
                 signer=signer,
                 clock=clock,
                 conduct=conduct,
+                track=road.track,
             ),
         )

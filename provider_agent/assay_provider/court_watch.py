@@ -6,7 +6,7 @@ every look decides anew from what it says.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,6 +68,8 @@ class CourtWatch:
     signer: OrderSigner
     clock: Clock
     conduct: Conduct
+    track: Callable[[Digest], None]
+    """Has a job on the on-chain road answered. Others may have taken it there long before us."""
     _next_block: int | None = None
     _panels: dict[Digest, CalledPanel] = field(default_factory=dict)
     """By the panel's job."""
@@ -157,6 +159,7 @@ class CourtWatch:
         road = await self.chain.road_of(called.panel_job, from_block=called.called_in)
         if any(entry.operator == self.supply.operator for entry in road.entries):
             await self.book.apply(lease.job, Event.COMMIT)
+            self.track(lease.job)
             return
         deadline = called.panel.expiry if road.state is RoadState.ABSENT else road.deadline
         if road.state not in (RoadState.ABSENT, RoadState.COMMITTING) or head.timestamp > deadline:

@@ -9,7 +9,7 @@ from typing import Final
 from assay_node.ports import Network
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.messages import COMMIT_SET, LEASE, RELEASE
+from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
 from assay_provider.assembly import Assembly, ProviderParts
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.personas import HONEST, Conduct
@@ -163,6 +163,7 @@ def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks
         (LEASE, provider.acceptance.handle),
         (COMMIT_SET, provider.requests.reveal),
         (RELEASE, provider.requests.release),
+        (OUTPUT, provider.requests.output),
     ):
         network.serve_requests(protocol, requests.to_the_end(handler))
 

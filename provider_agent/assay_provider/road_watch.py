@@ -98,6 +98,10 @@ class RoadWatch:
         if self.terms.opens and self.conduct.works:
             await self._open_what_is_due()
 
+    def track(self, job: Digest) -> None:
+        """Answer on the road for a job of ours, although it was taken there before we had it."""
+        self._tracked.add(job)
+
     async def _whatever_it_is(self, job: Digest, work: Awaitable[None]) -> None:
         """Do one job's part; what is wrong with it must not keep another from being revealed."""
         try:

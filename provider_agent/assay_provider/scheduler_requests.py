@@ -11,15 +11,23 @@ from assay_node.ports import Clock, OrderSigner
 from assay_node.protocol import codec
 from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest, PeerId
-from assay_node.protocol.messages import Ack, CommitSet, Release, Reveal
+from assay_node.protocol.messages import (
+    Ack,
+    CommitSet,
+    Output,
+    OutputRequest,
+    Release,
+    Reveal,
+)
 from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.commitment import check_commit_set, signed_reveal
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook, order_of
-from assay_provider.lease_closing import LeaseClosing
+from assay_provider.lease_closing import SETTLED, LeaseClosing
 from assay_provider.lease_machine import HAS_OUTPUT, Event, State
 from assay_provider.personas import Conduct
+from assay_provider.runtime.sandbox import Verdict
 from assay_provider.supply import Supply
 
 
@@ -71,6 +79,19 @@ class SchedulerRequests:
                 await self.stop(message.job)
                 await self.closing.close(message.job, _plain(message.reason))
         return codec.encode(Ack())
+
+    async def output(self, _peer: PeerId, payload: bytes) -> bytes:
+        """Answer one OUTPUT request, for what this provider has revealed on the chain.
+
+        Raises:
+            MalformedMessage: the bytes are no such request.
+            Refused: there is no such output, or it is not public yet.
+        """
+        request = codec.decode(OutputRequest, payload)
+        lease = await self.book.get(request.job)
+        if lease is None or lease.output is None or lease.closed_reason != SETTLED:
+            raise Refused("this provider has no settled output of that job")
+        return codec.encode(Output(output=lease.output, verdict=lease.verdict or Verdict.OK.value))
 
     async def _sign(self, lease: ProviderLease, committed: CommitSet) -> Reveal | None:
         commits = check_commit_set(

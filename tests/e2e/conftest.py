@@ -69,6 +69,8 @@ def job(tmp_path: Path) -> Callable[..., Path]:
 def _toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return str(value)

@@ -79,7 +79,9 @@ class FakeSettlementChain(FakeCourt):
     async def nonce_used(self, requester: Address, nonce: int) -> bool:
         return False
 
-    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
+    async def settlement_of(
+        self, job_id: Digest, *, from_block: int | None = None
+    ) -> Settlement | None:
         return self.settled.get(job_id)
 
     async def draw(

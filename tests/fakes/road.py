@@ -53,7 +53,9 @@ class FakeRoad:
         absent = RoadJob(job=job, state=RoadState.ABSENT, deadline=0, round_number=0)
         return self.on_road.get(job, absent)
 
-    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
+    async def settlement_of(
+        self, job_id: Digest, *, from_block: int | None = None
+    ) -> Settlement | None:
         return self.settlements.get(job_id)
 
     async def start_step(self, job: Digest, step: MarketStep) -> bool:

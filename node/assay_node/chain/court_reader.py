@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from assay_node.chain import court
-from assay_node.chain.event_reader import LOG_BLOCKS_MAX, EventReader
+from assay_node.chain.event_reader import EventReader
 from assay_node.chain.refusals import ContractRefusal
 from assay_node.ports.court import (
     AuditFund,
@@ -46,13 +46,9 @@ class CourtReader(EventReader):
 
         The newest blocks are asked first: cases are over after three days.
         """
-        last, deployed = (await self.head()).number, self.deployment.deploy_block
-        while last >= deployed:
-            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
-            for found in reversed(await self.entered(first, last, job=job)):
-                return found
-            last = first - 1
-        return None
+        last = (await self.head()).number
+        logs = await self._newest_logs(court.entered_topics(job), last, of=self.court)
+        return court.entered_job(logs[-1]) if logs else None
 
     async def panels_called(
         self, from_block: int, to_block: int, *, job: Digest | None = None

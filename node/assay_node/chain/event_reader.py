@@ -68,10 +68,20 @@ class EventReader(MarketReader):
                 found += settlements
         return tuple(found)
 
-    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
-        """Return how a job was settled, looking from a block on; None if it was not."""
+    async def settlement_of(
+        self, job_id: Digest, *, from_block: int | None = None
+    ) -> Settlement | None:
+        """Return how a job was settled, looking from a block on; None if it was not.
+
+        Without a block the newest ones are asked first, back to the deployment.
+        """
         last = (await self.head()).number
-        for log in await self._logs([ended_topics(), to_hex(job_id)], from_block, last):
+        topics = [ended_topics(), to_hex(job_id)]
+        if from_block is None:
+            logs = await self._newest_logs(topics, last)
+        else:
+            logs = await self._logs(topics, from_block, last)
+        for log in logs:
             mined = await self._mined(Digest(log.transaction))
             settlements, _ = self._read(mined) if mined is not None else ((), ())
             for settlement in settlements:
@@ -141,14 +151,9 @@ class EventReader(MarketReader):
 
     async def _opened_at(self, job: Digest, last: int) -> int:
         """Return the block that a job was opened in: the newest ones are asked first."""
-        deployed = self.deployment.deploy_block
-        topics = [opened_topics()[0], to_hex(job)]
-        while last >= deployed:
-            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
-            for log in await self._logs(topics, first, last):
-                return log.block_number
-            last = first - 1
-        return deployed
+        for log in await self._newest_logs([opened_topics()[0], to_hex(job)], last):
+            return log.block_number
+        return self.deployment.deploy_block
 
     async def _order_of(self, job: Digest, opened: Log) -> SignedOrder | None:
         data = await self._call_data(Digest(opened.transaction))
@@ -160,6 +165,18 @@ class EventReader(MarketReader):
         if not isinstance(raw, dict) or raw.get("input") is None:
             return None
         return to_bytes(raw["input"])
+
+    async def _newest_logs(
+        self, topics: list[Any], last: int, *, of: Address | None = None
+    ) -> list[Log]:
+        """Return the logs of the newest blocks that have any, back to the deployment."""
+        deployed = self.deployment.deploy_block
+        while last >= deployed:
+            first = max(deployed, last - LOG_BLOCKS_MAX + 1)
+            if found := await self._logs(topics, first, last, of=of):
+                return found
+            last = first - 1
+        return []
 
     async def _logs(
         self, topics: list[Any], from_block: int, to_block: int, *, of: Address | None = None

@@ -234,7 +234,7 @@ async def _result(
     job_id = job_id_of(settings, job)
     target = destination or Path(f"result-{to_hex(job_id)[2:10]}")
     async with open_requester(settings) as requester:
-        with output.spinner("checking the receipt against the chain"):
+        with output.spinner("checking the result against the chain"):
             found = await requester.result(job_id)
         with output.spinner(f"fetching {found.output}"):
             limits = ArtifactLimits(bytes_max=RESULT_BYTES_MAX)
@@ -245,7 +245,8 @@ async def _result(
         "verdict": found.verdict,
         "path": str(target.absolute()),
         "verified": True,
-        "signed_by": [replica.operator for replica in found.receipt.replicas],
+        "signed_by": [r.operator for r in found.receipt.replicas] if found.receipt else [],
+        "panel": None if found.panel_job is None else to_hex(found.panel_job),
     }
     if as_json:
         output.print_json(document)

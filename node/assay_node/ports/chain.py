@@ -138,7 +138,9 @@ class ChainReader(Protocol):
         """Tell whether an order's nonce is spent (settled or cancelled)."""
         ...
 
-    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
+    async def settlement_of(
+        self, job_id: Digest, *, from_block: int | None = None
+    ) -> Settlement | None:
         """Return how a job was settled, looking from a block on; None if it was not."""
         ...
 

@@ -152,7 +152,9 @@ class RoadReader(ChainReader, Protocol):
         """Return where a job stands; it was opened in `from_block`, by default any, or later."""
         ...
 
-    async def settlement_of(self, job_id: Digest, *, from_block: int) -> Settlement | None:
+    async def settlement_of(
+        self, job_id: Digest, *, from_block: int | None = None
+    ) -> Settlement | None:
         """Return how a job was settled, on whichever road."""
         ...
 

@@ -28,6 +28,7 @@ HAND_BACK: Final = "/assay/hand-back/1"
 LEASE: Final = "/assay/lease/1"
 COMMIT_SET: Final = "/assay/commit-set/1"
 RELEASE: Final = "/assay/release/1"
+OUTPUT: Final = "/assay/output/1"
 # Gossip
 OFFERS_TOPIC: Final = "/assay/offers/1"
 
@@ -102,13 +103,33 @@ class ResultRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The receipt, and the output its winning tag stands for. The requester checks both itself."""
+    """The output, and what proves it. The requester checks both itself.
 
-    receipt: Receipt
+    Without a receipt it is the chain: the job, or the panel that ran it again, was settled on the
+    on-chain road; its round says nothing then.
+    """
+
+    receipt: Receipt | None
+    panel_job: Digest | None
     round_number: int
     output: Cid
     verdict: str
     sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRequest:
+    """Asks a provider for the output that it has revealed on the chain for a job."""
+
+    job: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The output of a provider's own run; the chain has the tag of the one that was agreed on."""
+
+    output: Cid
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ from assay_node.services.leases import Leases
 from assay_node.services.membership import Membership
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.queries import Queries
+from assay_node.services.results import Results
 
 QUERY_WAIT_S_MAX: Final = 30
 """How long a query may hold its answer back for news."""
@@ -76,6 +77,7 @@ class Endpoints:
         parts: SchedulerParts,
         membership: Membership,
         queries: Queries,
+        results: Results,
         admission: Admission,
         leases: Leases,
         news: News,
@@ -85,6 +87,7 @@ class Endpoints:
         self._parts = parts
         self._membership = membership
         self._queries = queries
+        self._results = results
         self._admission = admission
         self._leases = leases
         self._news = news
@@ -149,7 +152,7 @@ class Endpoints:
         return Document(json=json.dumps(document))
 
     async def _result(self, _peer: PeerId, request: ResultRequest) -> Result:
-        return await self._queries.result(request.job)
+        return await self._results.of(request.job)
 
     async def _hello(self, peer: PeerId, hello: Hello) -> Welcome:
         offer = await self._membership.hello(peer, hello)

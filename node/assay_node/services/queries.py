@@ -13,9 +13,7 @@ from assay_node.protocol import codec
 from assay_node.protocol.errors import Refused
 from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.lease import JOB_ENDS, LEASE_ACTIVE, LEASE_RUNS, JobState, LeaseState
-from assay_node.protocol.messages import Result
 from assay_node.services.membership import Membership
-from assay_node.services.settlement import receipt_of
 
 JOBS_LISTED_MAX: Final = 200
 
@@ -54,35 +52,11 @@ class Queries:
         decision = await self.store.decision(job_id)
         return {
             **_line(job),
-            "why": _why(job),
+            "why": why(job),
             "decision": None if decision is None else json.loads(decision),
             "replicas": [_replica_document(lease, job) for lease in job.leases],
             "settlement": None if job.settlement is None else settlement_document(job.settlement),
         }
-
-    async def result(self, job_id: Digest) -> Result:
-        """Return the receipt and where the output is, once all replicas have revealed.
-
-        Raises:
-            Refused: there is no result, or not yet; the text says which.
-        """
-        job = await self._job(job_id)
-        if job.output is None:
-            if job.state in JOB_ENDS or job.state is JobState.SETTLING:
-                raise Refused(f"the job has no result: {_why(job)}")
-            raise Refused(f"there is no result yet: {_why(job)}")
-        holders = [
-            lease for lease in job.leases if lease.reveal and lease.reveal.output == job.output
-        ]
-        offers = [self.membership.offer_of(lease.operator) for lease in holders]
-        sources = tuple(a for offer in offers if offer is not None for a in offer.addresses)
-        return Result(
-            receipt=receipt_of(job),
-            round_number=job.round_number,
-            output=job.output,
-            verdict=job.verdict,
-            sources=sources,
-        )
 
     async def commit_set(self, job_id: Digest) -> Document:
         """Return the commit set of a job's present round, with which it can go to the chain."""
@@ -212,7 +186,7 @@ def _event_document(event: JobEventRecord) -> Document:
     }
 
 
-def _why(job: JobRecord) -> str:
+def why(job: JobRecord) -> str:
     """Return in one sentence why the job is in its state."""
     waiting = [lease for lease in job.leases if lease.state in LEASE_ACTIVE]
     match job.state:

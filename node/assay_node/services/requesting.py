@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from assay_node.ports import ArtifactLimits, Artifacts, ChainReader, Clock, Network, OrderSigner
+from assay_node.ports import ArtifactLimits, Artifacts, Clock, CourtReader, Network, OrderSigner
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
 from assay_node.protocol.errors import AssayError, LocalError, RemoteError
@@ -115,7 +115,7 @@ class Requester:
         *,
         network: Network,
         artifacts: Artifacts,
-        chain: ChainReader,
+        chain: CourtReader,
         clock: Clock,
         scheduler: PeerId,
     ) -> None:

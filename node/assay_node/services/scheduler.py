@@ -27,6 +27,7 @@ from assay_node.services.matching import Matching
 from assay_node.services.membership import Membership
 from assay_node.services.parts import SchedulerParts
 from assay_node.services.queries import Queries
+from assay_node.services.results import Results
 from assay_node.services.road_watch import RoadWatch
 from assay_node.services.settlement import Settlement, receipt_of
 from assay_node.services.verification import tally_receipt
@@ -52,6 +53,12 @@ class Scheduler:
             heartbeat_s=parts.policy.heartbeat_s,
         )
         self.queries = Queries(store=parts.store, membership=self.membership)
+        self.results = Results(
+            store=parts.store,
+            membership=self.membership,
+            chain=parts.chain,
+            network=parts.network,
+        )
         self._admission = Admission(
             scheduler=parts.signer.address,
             domain=self._domain,
@@ -101,6 +108,7 @@ class Scheduler:
             parts=parts,
             membership=self.membership,
             queries=self.queries,
+            results=self.results,
             admission=self._admission,
             leases=self._leases,
             news=self._news,

@@ -4,12 +4,13 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
-from assay_node.ports import ChainReader, LeaseRecord
+from assay_node.ports import CourtReader, LeaseRecord, Settlement
 from assay_node.protocol import cid as cids
 from assay_node.protocol.errors import MalformedMessage, RemoteError
 from assay_node.protocol.ids import Address, Cid, Digest
 from assay_node.protocol.messages import Commit, CommitEntry, CommitSet, Result, Reveal
 from assay_node.protocol.order import job_id
+from assay_node.protocol.panels import is_of
 from assay_node.protocol.receipt import (
     Receipt,
     Replica,
@@ -108,8 +109,10 @@ def tally_receipt(receipt: Receipt) -> Tally:
     )
 
 
-async def verify_result(result: Result, job: Digest, chain: ChainReader, domain: Domain) -> Cid:
+async def verify_result(result: Result, job: Digest, chain: CourtReader, domain: Domain) -> Cid:
     """Check a result as its requester, trusting nobody but the chain; return the output's CID.
+
+    Without a receipt it was settled on the chain, itself or as a panel's. With one:
 
     1. The receipt is for this job. 2. It has every replica, by rising ticket, of distinct
     operators. 3. The chain drew each operator at its ticket. 4. Each reveal is signed by the
@@ -120,6 +123,8 @@ async def verify_result(result: Result, job: Digest, chain: ChainReader, domain:
         RemoteError: whoever answered lied or erred; the text says in what.
     """
     receipt = result.receipt
+    if receipt is None:
+        return await _verify_by_chain(result, job, chain)
     order = receipt.signed_order.order
     if job_id(order, domain) != job:  # 1
         raise RemoteError("the receipt is for another job")
@@ -146,6 +151,31 @@ async def verify_result(result: Result, job: Digest, chain: ChainReader, domain:
         raise RemoteError("the replicas did not agree, so there is no result")
     winning = receipt.replicas[agreed.winners[0]].tag
     if tag(job, result.round_number, cids.to_digest(result.output)) != winning:  # 6
+        raise RemoteError("the output offered is not the one the quorum agreed on")
+    return result.output
+
+
+def is_agreed_on(output: Cid, settlement: Settlement) -> bool:
+    """Tell whether an output is what a quorum agreed on, in whichever round it was."""
+    winning = settlement.winning_tag
+    return winning is not None and is_of(settlement.job_id, cids.to_digest(output), winning)
+
+
+async def _verify_by_chain(result: Result, job: Digest, chain: CourtReader) -> Cid:
+    from_block, decided = None, job
+    if result.panel_job is not None:
+        entered = await chain.entered_of(job)
+        if entered is None:
+            raise RemoteError("the job never came to the court, so no panel ran it")
+        from_block, decided = entered.entered_in, result.panel_job
+        last = (await chain.head()).number
+        calls = await chain.panels_called(from_block, last, job=job)
+        if decided not in {called.panel_job for called in calls}:
+            raise RemoteError("the result is of a panel that was never called for the job")
+    settlement = await chain.settlement_of(decided, from_block=from_block)
+    if settlement is None:
+        raise RemoteError("the chain has not settled the job")
+    if not is_agreed_on(result.output, settlement):
         raise RemoteError("the output offered is not the one the quorum agreed on")
     return result.output
 

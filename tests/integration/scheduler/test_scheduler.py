@@ -550,7 +550,7 @@ async def test_answers_are_hidden_until_all_have_revealed(world):
     assert all(r["output"] is None for r in document["replica_records"])
     assert "to reveal" in (await world.queries.explain(job))["why"]
     with pytest.raises(AssayError, match="no result yet"):
-        await world.queries.result(job)
+        await world.results.of(job)
 
 
 async def test_a_restarted_scheduler_remembers_its_providers_and_waits_for_them(world):
@@ -667,7 +667,7 @@ async def test_a_job_taken_to_the_road_early_needs_its_scheduler_no_more(world):
     assert record.state is JobState.NO_QUORUM
     assert {lease.state for lease in record.leases} == {LeaseState.CLOSED}
     with pytest.raises(AssayError):
-        await world.queries.result(job)
+        await world.results.of(job)
 
 
 async def test_a_reorg_that_takes_a_job_off_the_road_fails_it_after_its_expiry(world):

@@ -195,6 +195,17 @@ async def test_after_a_restart_it_goes_on_with_its_seat(world: World) -> None:
     assert len(scene.taken(JoinPanel)) == 2, "its own, and the others'"
 
 
+async def test_a_panel_that_others_took_to_the_road_long_before_is_answered(world: World) -> None:
+    scene = Scene(world)
+    called = scene.call()
+    others_join(scene, called)
+    world.chain.block += 1_000
+    async with world.daemon():
+        await until(lambda: len(road_of(scene, called).entries) == 3)
+        world.clock.time = called.panel.expiry + 1
+        await until(lambda: bool(scene.taken(RevealOnRoad)))
+
+
 async def test_higher_tickets_are_asked_when_those_before_them_did_not_come(world: World) -> None:
     world.chain.drawn = (*STRANGERS[2:7], None, OPERATOR)
     async with world.daemon():

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from assay_node.ports import Decided, EnteredJob, Matter, Settlement
 from assay_node.protocol import cid as cids
 from assay_node.protocol.errors import RemoteError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import Result
 from assay_node.protocol.order import job_id
-from assay_node.protocol.receipt import Receipt
+from assay_node.protocol.panels import Panel, PanelKind
+from assay_node.protocol.receipt import Receipt, tag
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.verification import verify_result
 from tests.fakes.chain import FakeSettlementChain
@@ -49,7 +51,9 @@ def good(domain, outputs=(ANSWER, ANSWER, ANSWER), tickets=(0, 1, 2), operators=
     )
     votes = [Vote(operator=operators[i], ticket=tickets[i], output=outputs[i]) for i in range(3)]
     receipt = a_receipt(domain, sign_order(domain, order, key(1)), votes)
-    result = Result(receipt=receipt, round_number=0, output=OUTPUT, verdict="ok", sources=())
+    result = Result(
+        receipt=receipt, panel_job=None, round_number=0, output=OUTPUT, verdict="ok", sources=()
+    )
     return job_id(order, domain), result
 
 
@@ -140,3 +144,60 @@ async def test_an_output_that_the_quorum_did_not_agree_on(chain, domain):
 async def test_a_wrong_round(chain, domain):
     job, result = good(domain)
     assert "not the one" in await rejected(replace(result, round_number=1), job, chain, domain)
+
+
+PANEL_JOB = Digest(b"\x77" * 32)
+
+
+def settled_on_chain(chain, job, output=ANSWER, *, agreed=True):
+    """Have the chain say that a job, or a panel's, was settled with an output."""
+    said = tag(job, 3, output)
+    chain.settled[job] = Settlement(
+        job_id=job,
+        transaction=Digest(bytes(32)),
+        block_number=chain.block,
+        agreed=agreed,
+        winning_tag=Digest(said[:28] + bytes(4)) if agreed else None,
+        seconds=1,
+        paid=(),
+        slashed=(),
+        fee_microusd=0,
+        cost_microusd=0,
+        gas_used=0,
+        receipts_in_batch=1,
+    )
+
+
+def without_receipt(result, panel_job=None):
+    return replace(result, receipt=None, panel_job=panel_job)
+
+
+async def test_without_a_receipt_the_chain_itself_has_to_have_settled_the_output(chain, domain):
+    job, result = good(domain)
+    bare = without_receipt(result)
+    assert "not settled" in await rejected(bare, job, chain, domain)
+    settled_on_chain(chain, job, LIE)
+    assert "not the one the quorum" in await rejected(bare, job, chain, domain)
+    settled_on_chain(chain, job, agreed=False)
+    assert "not the one the quorum" in await rejected(bare, job, chain, domain)
+    settled_on_chain(chain, job)
+    assert await verify_result(bare, job, chain, domain) == OUTPUT, "in whichever round it was"
+
+
+async def test_a_panels_result_counts_if_the_court_called_that_panel_for_the_job(chain, domain):
+    job, result = good(domain)
+    order = result.receipt.signed_order.order
+    shown = without_receipt(result, PANEL_JOB)
+    settled_on_chain(chain, PANEL_JOB)
+    assert "never came to the court" in await rejected(shown, job, chain, domain)
+    entered = EnteredJob(
+        job=job, commits=ANSWER, shares=(), entered_in=chain.block, transaction=ANSWER
+    )
+    matter = Matter(order=order, commitments=(), shares=(), entered_in=chain.block)
+    chain.enter(entered, Decided(matter=matter, openings=()))
+    assert "never called" in await rejected(shown, job, chain, domain)
+    panel = Panel(kind=PanelKind.ESCALATION, payer=key(1).address, seed_block=9, expiry=10)
+    called = chain.call(job, panel)
+    settled_on_chain(chain, called.panel_job)
+    shown = without_receipt(result, called.panel_job)
+    assert await verify_result(shown, job, chain, domain) == OUTPUT
