@@ -3,7 +3,7 @@
 
     python scripts/mutants.py                 Tally, Vault and Market; writes contracts/mutants.md
     python scripts/mutants.py Vault           only that file's figures and survivors are renewed
-    python scripts/mutants.py Vault --every 3 tries one in three, evenly spread, for a quick estimate
+    python scripts/mutants.py Vault --every 3  one mutant in three is tried, for an estimate
     python scripts/mutants.py Vault --list    shows the mutants and runs nothing
 
 A mutant is one token or statement changed. It is killed when it compiles and a unit or fuzz test
