@@ -166,14 +166,14 @@ library Judge {
         uint256 next = batch.claims.next();
         assembly ("memory-safe") {
             mstore(next, mload(add(desk, DESK_JOB)))
-            let seed := shl(192, mload(add(desk, DESK_SEED)))
+            let count := mload(add(desk, DESK_COUNT))
+            let common := or(shl(168, mload(add(desk, DESK_SEED))), shl(192, count))
             let vote := add(desk, DESK_VOTES)
-            for { let following := mload(add(desk, DESK_COUNT)) } following {} {
-                following := sub(following, 1)
+            for { let end := add(next, shl(5, count)) } lt(next, end) {} {
                 next := add(next, 0x20)
-                let places := or(shl(168, mload(add(vote, VOTE_KEY))), or(seed, shl(216, following)))
+                let key := shl(232, mload(add(vote, VOTE_KEY)))
                 let ticket := shl(160, mload(add(vote, VOTE_TICKET)))
-                mstore(next, or(mload(add(vote, VOTE_OPERATOR)), or(ticket, places)))
+                mstore(next, or(mload(add(vote, VOTE_OPERATOR)), or(or(ticket, key), common)))
                 vote := add(vote, VOTE_BYTES)
             }
             next := add(next, 0x20)
