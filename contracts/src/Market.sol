@@ -9,6 +9,9 @@ import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
 import {Batch, Batches, Signed} from "./libraries/Batches.sol";
 import {
+    DESK_AUDIT_BPS,
+    DESK_BOND,
+    DESK_COMMITS,
     DESK_COUNT,
     DESK_HARDWARE_CLASS,
     DESK_JOB,
@@ -37,11 +40,12 @@ import {
 import {Judge} from "./libraries/Judge.sol";
 import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Plain} from "./libraries/Plain.sol";
 import {Raw} from "./libraries/Raw.sol";
 import {Records} from "./libraries/Records.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {Words, newWords} from "./libraries/Words.sol";
+import {Words} from "./libraries/Words.sol";
 import {Referral} from "./types/Courts.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
 import {ClaimsResult, FailedClaim} from "./types/Seats.sol";
@@ -95,7 +99,12 @@ contract Market is IMarket, EIP712 {
     function settlePacked(bytes calldata packed) external {
         uint256 desk = Desk.create(_domainSeparatorV4());
         (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed);
-        while (Packed.next(reader, desk)) _judge(desk, batch);
+        while (reader.receipts != 0) {
+            Packed.turnTo(reader, desk);
+            if (_isPlain(reader, desk, batch)) continue;
+            Packed.next(reader, desk);
+            _judge(desk, batch);
+        }
         Packed.close(reader, batch);
         _conclude(desk, batch);
     }
@@ -192,7 +201,6 @@ contract Market is IMarket, EIP712 {
     {
         desk = Desk.create(_domainSeparatorV4());
         batch = Batches.create(receipts, replicas, replicas, receipts);
-        batch.operators = newWords(replicas);
     }
 
     /// @dev Lays an ABI receipt on the desk. One with too many replicas is opened as far as there is room: its count
@@ -250,6 +258,24 @@ contract Market is IMarket, EIP712 {
         }
         if (reason == GOOD) reason = _decide(desk, batch);
         if (reason != GOOD) emit ReceiptSkipped(bytes32(job), reason);
+    }
+
+    /// @dev Judges the next receipt where it is plain; false, and nothing done, where it needs a closer look. What is
+    /// signed by itself comes first: whoever signs once is to have each of its parts listed once.
+    function _isPlain(Packed.Reader memory reader, uint256 desk, Batch memory batch)
+        private
+        view
+        returns (bool)
+    {
+        if (!Plain.read(batch, reader, desk)) return false;
+        if (reader.orderSignature != 0 && !_orderSigned(desk)) return false;
+        if (reader.revealSignature == 0) Plain.list(batch, reader, desk);
+        else if (!Plain.recover(batch, reader, desk)) return false;
+        if (reader.orderSignature == 0) Plain.listOrder(batch, desk);
+        uint256 auditBps = Raw.load(desk + DESK_AUDIT_BPS);
+        if (auditBps != 0) batch.refer(Raw.load(desk + DESK_COMMITS), Raw.load(desk + DESK_BOND), auditBps);
+        Plain.conclude(batch, reader, desk);
+        return true;
     }
 
     function _either(bytes4 reason, bytes4 other) private pure returns (bytes4) {
@@ -366,8 +392,7 @@ contract Market is IMarket, EIP712 {
     function _recoverRevealers(uint256 desk, Batch memory batch) private view {
         for (uint256 i = 0; i < batch.revealers.length; ++i) {
             Signed memory revealer = batch.revealers[i];
-            batch.keys.push(uint160(revealer.party));
-            batch.keys.push(uint160(_recoverList(desk, TypedData.REVEALS_TYPEHASH, revealer)));
+            batch.setSigner(i, _recoverList(desk, TypedData.REVEALS_TYPEHASH, revealer));
         }
     }
 

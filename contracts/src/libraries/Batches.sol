@@ -5,17 +5,29 @@ import {IMarket} from "../interfaces/IMarket.sol";
 import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
+// Where these members of Batch lie, and of Signed.
+uint256 constant BATCH_JOBS = 0x00;
+uint256 constant BATCH_RECORDS = 0x20;
+uint256 constant BATCH_CLAIMS = 0x40;
+uint256 constant BATCH_KEYS = 0x60;
+uint256 constant BATCH_NEWEST_KEYS = 0xc0;
+uint256 constant BATCH_PAYERS = 0xe0;
+uint256 constant BATCH_REVEALERS = 0x100;
+uint256 constant BATCH_PAYER_OF = 0x120;
+uint256 constant SIGNED_HASHES = 0x60;
+
 /// @notice The receipts of one transaction while they are judged.
 struct Batch {
     /// How many jobs are good so far, and what each does to the books (`Records`).
     uint256 jobs;
     Words records;
-    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds.
+    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds. A key is an operator and
+    /// who signed for it; nobody where nothing was signed.
     Words claims;
     Words keys;
     Words seeds;
-    /// The distinct operators; of no meaning where the form brings them in a table. For each the last key that signed
-    /// for it, above 160 bits its place in `keys`.
+    /// The distinct operators, each with its place above 232 bits; and for each the last key that signed for it, with
+    /// that one's place in `keys` above 160 bits.
     Words operators;
     Words newestKeys;
     /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
@@ -61,6 +73,7 @@ library Batches {
             batch.seeds = newWords(2 * seeds);
             // Keys and seeds follow the claims in the end.
             batch.claims = newWords(receipts + 3 * replicas + 2 * operators + 2 * seeds);
+            batch.operators = newWords(operators);
             batch.newestKeys = newWords(operators);
             batch.referrals = newWords(REFERRAL_WORDS * receipts);
         }
@@ -78,10 +91,20 @@ library Batches {
     function placeOf(Batch memory batch, address operator) internal pure returns (uint256 place) {
         uint256 count = batch.operators.count();
         for (place = 0; place < count; ++place) {
-            if (batch.operators.get(place) == uint160(operator)) return place;
+            // Truncation is the extraction.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            if (address(uint160(batch.operators.get(place))) == operator) return place;
         }
-        batch.operators.push(uint160(operator));
-        batch.newestKeys.push(0);
+        add(batch, uint160(operator));
+    }
+
+    /// @notice Adds an operator, at the next place, and room for its key.
+    function add(Batch memory batch, uint256 operator) internal pure {
+        uint256 place = batch.operators.count();
+        batch.operators.push(operator | place << Records.PLACE_SHIFT);
+        batch.newestKeys.push(batch.keys.count() / 2 << PARTY_BITS);
+        batch.keys.push(operator);
+        batch.keys.push(0);
     }
 
     /// @notice The place of a seed. Receipts that follow each other share it.
@@ -100,7 +123,7 @@ library Batches {
         return words / 2;
     }
 
-    /// @notice The place of an operator's key, which is a new one unless it is the last that signed.
+    /// @notice The place of an operator's key, which is a new one unless it is the first or the last that signed.
     /// @param signer Not zero.
     function keyOf(Batch memory batch, uint256 operatorPlace, uint256 operator, address signer)
         internal
@@ -110,11 +133,22 @@ library Batches {
         uint256 newest = batch.newestKeys.get(operatorPlace);
         // Truncation is the extraction.
         // forge-lint: disable-next-line(unsafe-typecast)
-        if (address(uint160(newest)) == signer) return newest >> PARTY_BITS;
-        place = batch.keys.count() >> 1;
-        batch.keys.push(operator);
-        batch.keys.push(uint160(signer));
+        address last = address(uint160(newest));
+        if (last == signer) return newest >> PARTY_BITS;
+        if (last == address(0)) {
+            place = newest >> PARTY_BITS;
+            setSigner(batch, place, signer);
+        } else {
+            place = batch.keys.count() >> 1;
+            batch.keys.push(operator);
+            batch.keys.push(uint160(signer));
+        }
         batch.newestKeys.set(operatorPlace, place << PARTY_BITS | uint160(signer));
+    }
+
+    /// @notice Who signed as this key.
+    function setSigner(Batch memory batch, uint256 key, address signer) internal pure {
+        batch.keys.set(2 * key + 1, uint160(signer));
     }
 
     /// @notice Adds a struct hash to what somebody signs once.

@@ -62,8 +62,12 @@ uint256 constant DESK_TALLY = 0x520;
 uint256 constant DESK_TALLY_FIRST = 0x540;
 // The votes.
 uint256 constant DESK_VOTES = 0x640;
+// For plain receipts alone: the order's struct hash, the seconds that are paid, and what a signer is recovered from.
+uint256 constant DESK_ORDER_HASH = 0x1140;
+uint256 constant DESK_PAID = 0x1160;
+uint256 constant DESK_RECOVERY = 0x1180;
 // All of it, with room for Parameters.MAX_REPLICAS commitments and votes.
-uint256 constant DESK_BYTES = 0x1140;
+uint256 constant DESK_BYTES = 0x1200;
 
 // In a vote, from its own start. The first five are what a commitment hashes, in its order.
 uint256 constant VOTE_JOB = 0x00;

@@ -47,6 +47,23 @@ import {Parameters} from "./Parameters.sol";
 import {Raw} from "./Raw.sol";
 import {newWords} from "./Words.sol";
 
+// Where these members of Packed.Reader lie.
+uint256 constant READER_POSITION = 0x00;
+uint256 constant READER_START = 0x20;
+uint256 constant READER_END = 0x40;
+uint256 constant READER_RECEIPTS = 0x60;
+uint256 constant READER_REPLICAS = 0x80;
+uint256 constant READER_ORDER_SIGNATURE = 0xa0;
+uint256 constant READER_REVEAL_SIGNATURE = 0xc0;
+uint256 constant READER_OPERATORS_AT = 0x1c0;
+uint256 constant READER_OPERATORS = 0x1e0;
+uint256 constant READER_OPERATOR_BYTES = 0x200;
+uint256 constant READER_ENTRIES = 0x220;
+uint256 constant READER_OPEN = 0x240;
+uint256 constant READER_PLAIN_HEAD = 0x260;
+uint256 constant READER_PLAIN_BYTES = 0x280;
+uint256 constant READER_HORIZON = 0x2a0;
+
 /// @notice Reads the packed form of receipts, version 1.
 /// @dev docs/protocol/settlement.md lays the bytes out; `node/assay_node/chain/packed.py` writes them. What many
 /// receipts share stands in tables: requesters, terms, seeds, operators. Numbers are big-endian and of fixed width
@@ -54,6 +71,8 @@ import {newWords} from "./Words.sol";
 ///
 /// Arithmetic is unchecked: a position is at most the length of the call data plus counts of 16 bits times sizes.
 library Packed {
+    using Batches for Batch;
+
     /// @dev Positions are in the call data.
     struct Reader {
         uint256 position;
@@ -76,15 +95,20 @@ library Packed {
         uint256 operatorsAt;
         uint256 operators;
         uint256 operatorBytes;
-        /// The terms and the seed that lie on the desk, plus one: receipts that follow each other often share them.
-        uint256 termsOpen;
-        uint256 seedOpen;
+        /// Where in memory the batch's operators are.
+        uint256 entries;
+        /// The terms (16 bits) and the seed (16) that lie on the desk: receipts that follow each other often share them.
+        uint256 open;
+        /// How a receipt of these terms says its replicas (8 bits) and own tags (8) where it is plain (`Plain`), or what
+        /// none says; and how many bytes it has.
+        uint256 plainHead;
+        uint256 plainBytes;
+        /// Seconds that an order may lie ahead of its expiry.
+        uint256 horizon;
     }
 
-    // Where these members of Reader lie.
-    uint256 private constant READER_OPERATORS_AT = 0x1c0;
-    uint256 private constant READER_OPERATORS = 0x1e0;
-    uint256 private constant READER_OPERATOR_BYTES = 0x200;
+    /// @dev What no 16 bits are.
+    uint256 private constant NOTHING = type(uint256).max;
 
     uint256 private constant VERSION = 1;
     uint256 private constant ORDERS_ONCE = 1;
@@ -105,10 +129,12 @@ library Packed {
     function open(bytes calldata packed) internal pure returns (Reader memory reader, Batch memory batch) {
         unchecked {
             assembly ("memory-safe") {
-                mstore(reader, packed.offset) // position
-                mstore(add(reader, 0x20), packed.offset) // start
+                mstore(add(reader, READER_POSITION), packed.offset)
+                mstore(add(reader, READER_START), packed.offset)
             }
             reader.end = reader.start + packed.length;
+            reader.open = NOTHING;
+            reader.horizon = Parameters.HORIZON;
             uint256 head = Raw.given(_skip(reader, HEADER_BYTES));
             if (head >> 248 != VERSION) revert IMarket.Market_PackedUnknownVersion(head >> 248);
             uint256 flags = _field(head, 8, 8);
@@ -122,16 +148,23 @@ library Packed {
         }
     }
 
-    /// @notice Lays the next receipt on the desk; false when there is none left.
-    function next(Reader memory reader, uint256 desk) internal pure returns (bool) {
+    /// @notice Lays the order's terms and seed on the desk, unless they are there.
+    function turnTo(Reader memory reader, uint256 desk) internal pure {
         unchecked {
-            if (reader.receipts == 0) return false;
+            uint256 wanted = Raw.given(reader.position) >> 224;
+            if (wanted == reader.open) return;
+            if (wanted >> 16 != reader.open >> 16) _openTerms(reader, desk, wanted >> 16);
+            _openSeed(reader, desk, wanted & type(uint16).max);
+            reader.open = wanted;
+        }
+    }
+
+    /// @notice Lays the next receipt, whose terms and seed are there, on the desk.
+    function next(Reader memory reader, uint256 desk) internal pure {
+        unchecked {
             --reader.receipts;
             uint256 position = reader.position;
             uint256 head = Raw.given(position);
-            if (head >> 240 != reader.termsOpen - 1) _openTerms(reader, desk, head >> 240);
-            uint256 seed = _field(head, 16, 16);
-            if (seed != reader.seedOpen - 1) _openSeed(reader, desk, seed);
             uint256 count = _field(head, 32, 8);
             uint256 ownTags = _field(head, 40, 8);
             // The first replica's tag is the receipt's, and no bit has no replica.
@@ -147,7 +180,6 @@ library Packed {
             Raw.store(desk + DESK_VS, Raw.given(position + 111));
             uint256 votes = position + RECEIPT_BYTES_MIN + reader.orderSignature;
             _openVotes(reader, desk, votes, Raw.given(position + 47), ownTags);
-            return true;
         }
     }
 
@@ -170,7 +202,6 @@ library Packed {
     function _openTerms(Reader memory reader, uint256 desk, uint256 place) private pure {
         unchecked {
             if (place >= reader.terms) _fail(reader);
-            reader.termsOpen = place + 1;
             uint256 cursor = reader.termsAt + place * TERMS_BYTES;
             uint256 payer = Raw.given(cursor) >> 240;
             if (payer >= reader.requesters) _fail(reader);
@@ -194,13 +225,27 @@ library Packed {
             if (escalate > 1) _fail(reader);
             Raw.store(desk + DESK_ESCALATE, escalate);
             Raw.store(desk + DESK_NONCE, Raw.given(cursor + 63) << 8);
+            _expectPlain(reader, word, Raw.load(desk + DESK_MAX_SECONDS));
+        }
+    }
+
+    /// @dev What a receipt of the terms that `word` is of looks like where nothing is wrong with the order: see
+    /// `Judge.checkOrder`. No replica can be paid more than 64 bits of money.
+    function _expectPlain(Reader memory reader, uint256 word, uint256 maxSeconds) private pure {
+        unchecked {
+            (uint256 replicas, uint256 quorum) = (_field(word, 128, 8), _field(word, 136, 8));
+            bool sound = replicas <= Parameters.MAX_REPLICAS && quorum <= replicas && quorum * 2 > replicas;
+            sound = sound && _field(word, 216, 16) <= Parameters.BPS;
+            sound = sound && _field(word, 0, 64) * maxSeconds <= type(uint64).max;
+            reader.plainHead = sound ? replicas << 8 : NOTHING;
+            uint256 each = REPLICA_BYTES_MIN + reader.revealSignature;
+            reader.plainBytes = RECEIPT_BYTES_MIN + reader.orderSignature + replicas * each;
         }
     }
 
     function _openSeed(Reader memory reader, uint256 desk, uint256 place) private pure {
         unchecked {
             if (place >= reader.seeds) _fail(reader);
-            reader.seedOpen = place + 1;
             uint256 cursor = reader.seedsAt + place * SEED_BYTES;
             Raw.store(desk + DESK_SEED, place);
             Raw.store(desk + DESK_HARDWARE_CLASS, Raw.given(cursor));
@@ -272,8 +317,9 @@ library Packed {
         unchecked {
             _checkRising(reader, reader.requestersAt, reader.requesters, reader.requesterBytes);
             _checkRising(reader, reader.operatorsAt, reader.operators, reader.operatorBytes);
+            reader.entries = batch.operators.first();
             for (uint256 i = 0; i < reader.operators; ++i) {
-                batch.newestKeys.push(0);
+                batch.add(Raw.given(reader.operatorsAt + i * reader.operatorBytes) >> 96);
             }
             for (uint256 i = 0; i < reader.seeds; ++i) {
                 uint256 cursor = reader.seedsAt + i * SEED_BYTES;

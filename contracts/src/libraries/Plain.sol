@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IMarket} from "../interfaces/IMarket.sol";
+// Assembly uses them, which solhint does not see.
+// solhint-disable no-unused-import
+import {
+    BATCH_CLAIMS,
+    BATCH_JOBS,
+    BATCH_KEYS,
+    BATCH_NEWEST_KEYS,
+    BATCH_PAYERS,
+    BATCH_PAYER_OF,
+    BATCH_RECORDS,
+    BATCH_REVEALERS,
+    Batch,
+    SIGNED_HASHES
+} from "./Batches.sol";
+import {
+    COMMITMENT_ENCODED_BYTES,
+    DESK_COMMITMENTS,
+    DESK_COMMITS,
+    DESK_EXPIRY,
+    DESK_FEE,
+    DESK_JOB,
+    DESK_MAX_RATE,
+    DESK_MAX_SECONDS,
+    DESK_MAX_TICKET,
+    DESK_NONCE,
+    DESK_ORDER_ENCODED,
+    DESK_ORDER_ENCODED_BYTES,
+    DESK_ORDER_HASH,
+    DESK_PAID,
+    DESK_PAYER,
+    DESK_R,
+    DESK_RECOVERY,
+    DESK_REPLICAS,
+    DESK_REQUESTER,
+    DESK_REVEAL_ENCODED,
+    DESK_REVEAL_ENCODED_BYTES,
+    DESK_REVEAL_RATE,
+    DESK_REVEAL_SECS,
+    DESK_REVEAL_TAG,
+    DESK_SCHEDULER,
+    DESK_SEED,
+    DESK_SIGNED,
+    DESK_SIGNED_BYTES,
+    DESK_SIGNED_HASH,
+    DESK_SPEC,
+    DESK_TALLY,
+    DESK_TALLY_FIRST,
+    DESK_VOTES,
+    DESK_VS,
+    VOTE_OPERATOR,
+    VOTE_SALT,
+    VOTE_SECS,
+    VOTE_TAG
+} from "./Desk.sol";
+import {
+    Packed,
+    READER_END,
+    READER_ENTRIES,
+    READER_HORIZON,
+    READER_OPERATORS,
+    READER_ORDER_SIGNATURE,
+    READER_PLAIN_BYTES,
+    READER_PLAIN_HEAD,
+    READER_RECEIPTS,
+    READER_REPLICAS,
+    READER_REVEAL_SIGNATURE
+} from "./Packed.sol";
+// solhint-enable no-unused-import
+import {Raw} from "./Raw.sol";
+import {S_MAX} from "./Signatures.sol";
+import {Tally} from "./Tally.sol";
+import {FIRST_AT} from "./Words.sol";
+
+/// @notice The plain receipt of the packed form: all replicas agree, and nothing about it is wrong.
+/// @dev Nearly all receipts are plain, so these are read where they lie in the call data, in two passes over the
+/// replicas, without being opened on the desk vote by vote. The functions say only whether a receipt is plain so far.
+/// Where they say no, they have left nothing that counts: `Packed.next` opens the receipt on the desk and `Judge` finds out.
+/// A fuzz test settles the same receipts in the ABI form, which takes the other way for all of them.
+///
+/// The first word of a receipt holds: terms (2), seed (2), replicas (1), bits of own tags (1), nonce (1), expiry (8); that
+/// of a replica: operator (2), ticket (1), secs (4), rate (8). What follows has places of its own.
+library Plain {
+    // Where these are, and how long.
+    uint256 private constant SPEC_AT = 15;
+    uint256 private constant TAG_AT = 47;
+    uint256 private constant ORDER_R_AT = 79;
+    uint256 private constant ORDER_VS_AT = 111;
+    uint256 private constant RECEIPT_BYTES = 79;
+    uint256 private constant SALT_AT = 15;
+    uint256 private constant REPLICA_R_AT = 47;
+    uint256 private constant REPLICA_VS_AT = 79;
+    uint256 private constant REPLICA_BYTES = 47;
+    uint256 private constant SIGNED_REPLICA_BYTES = 111;
+
+    /// @notice The first pass: everything but signatures. Leaves what `judge` needs on the desk, and the job's claims
+    /// after those of the batch.
+    function read(Batch memory batch, Packed.Reader memory reader, uint256 desk)
+        internal
+        view
+        returns (bool plain)
+    {
+        uint256 doubt = 1;
+        assembly ("memory-safe") {
+            let at := mload(reader)
+            let head := calldataload(at)
+            let expiry := and(shr(136, head), 0xffffffffffffffff)
+            let count := byte(4, head)
+            // As many replicas as the order wants, all with one tag; not expired, nor too early; and all of it there.
+            plain := eq(and(shr(208, head), 0xffff), mload(add(reader, READER_PLAIN_HEAD)))
+            plain := and(plain, iszero(gt(sub(expiry, timestamp()), mload(add(reader, READER_HORIZON)))))
+            plain := and(plain, iszero(gt(count, mload(add(reader, READER_REPLICAS)))))
+            plain := and(
+                plain,
+                iszero(gt(add(at, mload(add(reader, READER_PLAIN_BYTES))), mload(add(reader, READER_END))))
+            )
+            if plain {
+                // The order, whose other members its terms and seed wrote; its hash, and the job.
+                mstore8(add(desk, add(DESK_NONCE, 31)), byte(6, head))
+                mstore(add(desk, DESK_EXPIRY), expiry)
+                mstore(add(desk, DESK_SPEC), calldataload(add(at, SPEC_AT)))
+                mstore(add(desk, DESK_R), calldataload(add(at, ORDER_R_AT)))
+                mstore(add(desk, DESK_VS), calldataload(add(at, ORDER_VS_AT)))
+                expiry := keccak256(add(desk, DESK_ORDER_ENCODED), DESK_ORDER_ENCODED_BYTES)
+                mstore(add(desk, DESK_ORDER_HASH), expiry)
+                mstore(add(desk, DESK_SIGNED_HASH), expiry)
+                expiry := keccak256(add(desk, DESK_SIGNED), DESK_SIGNED_BYTES)
+                let claim := mload(mload(add(batch, BATCH_CLAIMS)))
+                mstore(claim, expiry)
+                mstore(add(desk, DESK_JOB), expiry)
+                mstore(add(desk, DESK_VOTES), expiry)
+                expiry := calldataload(add(at, TAG_AT))
+                mstore(add(desk, DESK_REVEAL_TAG), expiry)
+                mstore(add(desk, add(DESK_VOTES, VOTE_TAG)), expiry)
+
+                at := add(add(at, RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
+                let common := or(shl(168, mload(add(desk, DESK_SEED))), shl(192, count))
+                let commitment := add(desk, DESK_COMMITMENTS)
+                let end := add(commitment, shl(5, count))
+                let seen := 0 // one bit for each value that the places' last 8 bits have
+                let least := 0 // the lowest ticket that still rises
+                doubt := 0
+                for {} lt(commitment, end) { commitment := add(commitment, 0x20) } {
+                    head := calldataload(at)
+                    if iszero(lt(shr(240, head), mload(add(reader, READER_OPERATORS)))) {
+                        doubt := 1
+                        break
+                    }
+                    let entry := mload(add(mload(add(reader, READER_ENTRIES)), shl(5, shr(240, head))))
+                    mstore(add(desk, add(DESK_VOTES, VOTE_OPERATOR)), shr(96, shl(96, entry)))
+                    mstore(add(desk, add(DESK_VOTES, VOTE_SALT)), calldataload(add(at, SALT_AT)))
+                    at := add(at, add(REPLICA_BYTES, mload(add(reader, READER_REVEAL_SIGNATURE))))
+                    claim := add(claim, 0x20)
+                    mstore(claim, or(or(entry, common), shl(160, byte(2, head))))
+                    entry := and(shr(200, head), 0xffffffff) // from here on the seconds
+                    mstore(add(desk, add(DESK_VOTES, VOTE_SECS)), entry)
+                    mstore(add(commitment, sub(DESK_TALLY_FIRST, DESK_COMMITMENTS)), entry)
+                    mstore(commitment, keccak256(add(desk, DESK_VOTES), COMMITMENT_ENCODED_BYTES))
+                    entry := and(shr(136, head), 0xffffffffffffffff) // from here on the rate
+                    doubt := or(doubt, gt(entry, mload(add(desk, DESK_MAX_RATE))))
+                    entry := shl(byte(1, head), 1) // from here on the place's bit
+                    doubt := or(doubt, or(and(seen, entry), lt(byte(2, head), least)))
+                    seen := or(seen, entry)
+                    least := add(byte(2, head), 1)
+                }
+                doubt := or(doubt, gt(least, add(mload(add(desk, DESK_MAX_TICKET)), 1)))
+                mstore(add(desk, DESK_COMMITS), keccak256(add(desk, DESK_COMMITMENTS), shl(5, count)))
+                mstore(add(desk, DESK_TALLY), count)
+            }
+            plain := iszero(doubt)
+        }
+        if (plain) _setPaid(desk);
+    }
+
+    /// @notice The second pass where operators sign each reveal: whether all did, and each with the one key that it has
+    /// used in the batch so far. Writes the shares of the job's record.
+    function recover(Batch memory batch, Packed.Reader memory reader, uint256 desk)
+        internal
+        view
+        returns (bool good)
+    {
+        assembly ("memory-safe") {
+            let at := add(add(mload(reader), RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
+            let share := add(mload(mload(add(batch, BATCH_RECORDS))), 0xc0)
+            let end := add(share, shl(5, mload(add(desk, DESK_REPLICAS))))
+            good := 1
+            for {} lt(share, end) { share := add(share, 0x20) } {
+                let entry := calldataload(at)
+                {
+                    let rate := and(shr(136, entry), 0xffffffffffffffff)
+                    mstore(add(desk, DESK_REVEAL_RATE), rate)
+                    mstore(add(desk, DESK_REVEAL_SECS), and(shr(200, entry), 0xffffffff))
+                    entry := mload(add(mload(add(reader, READER_ENTRIES)), shl(5, shr(240, entry))))
+                    mstore(share, or(entry, shl(160, mul(rate, mload(add(desk, DESK_PAID)))))) // ShareKind.Won
+                }
+                // The digest of the reveal, and who signed it: as Signatures.recover.
+                let input := add(desk, DESK_SIGNED_HASH)
+                mstore(input, keccak256(add(desk, DESK_REVEAL_ENCODED), DESK_REVEAL_ENCODED_BYTES))
+                input := add(desk, DESK_RECOVERY)
+                mstore(input, keccak256(add(desk, DESK_SIGNED), DESK_SIGNED_BYTES))
+                let s := calldataload(add(at, REPLICA_VS_AT))
+                mstore(add(input, 0x20), add(27, shr(255, s)))
+                s := shr(1, shl(1, s))
+                mstore(add(input, 0x40), calldataload(add(at, REPLICA_R_AT)))
+                mstore(add(input, 0x60), s)
+                pop(staticcall(gas(), 1, input, 0x80, 0, 0x20))
+                let signer := mul(mload(0), and(eq(returndatasize(), 0x20), iszero(gt(s, S_MAX))))
+                if iszero(signer) {
+                    good := 0
+                    break
+                }
+                // The key's place and the key, as Batches.keyOf keeps them. Its first key has the operator's place.
+                entry := shr(232, entry)
+                let newest := add(add(mload(add(batch, BATCH_NEWEST_KEYS)), FIRST_AT), shl(5, entry))
+                if xor(mload(newest), or(shl(160, entry), signer)) {
+                    if xor(mload(newest), shl(160, entry)) {
+                        good := 0
+                        break
+                    }
+                    mstore(newest, or(shl(160, entry), signer))
+                    newest := add(add(mload(add(batch, BATCH_KEYS)), FIRST_AT), shl(6, entry))
+                    mstore(add(newest, 0x20), signer)
+                }
+                at := add(at, SIGNED_REPLICA_BYTES)
+            }
+        }
+    }
+
+    /// @notice The second pass where operators sign once: lists the reveals. Writes the shares of the job's record.
+    function list(Batch memory batch, Packed.Reader memory reader, uint256 desk) internal pure {
+        uint256 full;
+        assembly ("memory-safe") {
+            let at := add(add(mload(reader), RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
+            let share := add(mload(mload(add(batch, BATCH_RECORDS))), 0xc0)
+            let end := add(share, shl(5, mload(add(desk, DESK_REPLICAS))))
+            for {} lt(share, end) { share := add(share, 0x20) } {
+                let head := calldataload(at)
+                let rate := and(shr(136, head), 0xffffffffffffffff)
+                mstore(add(desk, DESK_REVEAL_RATE), rate)
+                mstore(add(desk, DESK_REVEAL_SECS), and(shr(200, head), 0xffffffff))
+                head := shl(5, shr(240, head)) // from here on the place in words
+                rate := shl(160, mul(rate, mload(add(desk, DESK_PAID))))
+                mstore(share, or(mload(add(mload(add(reader, READER_ENTRIES)), head)), rate)) // ShareKind.Won
+                let hashes := add(add(mload(add(batch, BATCH_REVEALERS)), 0x20), head)
+                hashes := mload(add(mload(hashes), SIGNED_HASHES))
+                let next := mload(hashes)
+                if iszero(lt(next, mload(add(hashes, 0x20)))) {
+                    full := add(head, 0x20)
+                    break
+                }
+                mstore(next, keccak256(add(desk, DESK_REVEAL_ENCODED), DESK_REVEAL_ENCODED_BYTES))
+                mstore(hashes, add(next, 0x20))
+                at := add(at, REPLICA_BYTES)
+            }
+        }
+        if (full != 0) revert IMarket.Market_PackedTooManyFor(batch.revealers[full / 0x20 - 1].party);
+    }
+
+    /// @notice Lists the order where requesters sign once.
+    function listOrder(Batch memory batch, uint256 desk) internal pure {
+        bool full;
+        assembly ("memory-safe") {
+            let payer := mload(add(desk, DESK_PAYER))
+            let hashes := add(add(mload(add(batch, BATCH_PAYERS)), 0x20), shl(5, payer))
+            hashes := mload(add(mload(hashes), SIGNED_HASHES))
+            let next := mload(hashes)
+            full := iszero(lt(next, mload(add(hashes, 0x20))))
+            if iszero(full) {
+                mstore(next, mload(add(desk, DESK_ORDER_HASH)))
+                mstore(hashes, add(next, 0x20))
+                // And the job's payer.
+                hashes := mload(add(batch, BATCH_PAYER_OF))
+                next := mload(hashes)
+                if iszero(lt(next, mload(add(hashes, 0x20)))) { invalid() }
+                mstore(next, payer)
+                mstore(hashes, add(next, 0x20))
+            }
+        }
+        if (full) revert IMarket.Market_PackedTooManyFor(batch.payers[Raw.load(desk + DESK_PAYER)].party);
+    }
+
+    /// @notice The receipt is good: completes its record, and goes on to the next one.
+    function conclude(Batch memory batch, Packed.Reader memory reader, uint256 desk) internal pure {
+        assembly ("memory-safe") {
+            let count := mload(add(desk, DESK_REPLICAS))
+            // The head of the record and its last share; see Records.
+            let list_ := mload(add(batch, BATCH_RECORDS))
+            let record := mload(list_)
+            mstore(record, mload(add(desk, DESK_JOB)))
+            mstore(add(record, 0x20), mload(add(desk, DESK_REQUESTER)))
+            mstore(add(record, 0x40), mload(add(desk, DESK_NONCE)))
+            let tag := mload(add(desk, DESK_REVEAL_TAG))
+            mstore(add(record, 0x60), or(shl(32, shr(32, tag)), mload(add(desk, DESK_PAID))))
+            mstore(add(record, 0x80), 0x40)
+            mstore(add(record, 0xa0), add(count, 1))
+            record := add(add(record, 0xc0), shl(5, count))
+            let fee := or(shl(160, mload(add(desk, DESK_FEE))), shl(224, 3)) // ShareKind.Fee
+            mstore(record, or(mload(add(desk, DESK_SCHEDULER)), fee))
+            record := add(record, 0x20)
+            if gt(record, mload(add(list_, 0x20))) { invalid() }
+            mstore(list_, record)
+            // The job and a claim for each replica are there.
+            list_ := mload(add(batch, BATCH_CLAIMS))
+            record := add(mload(list_), shl(5, add(count, 1)))
+            if gt(record, mload(add(list_, 0x20))) { invalid() }
+            mstore(list_, record)
+            mstore(add(batch, BATCH_JOBS), add(mload(add(batch, BATCH_JOBS)), 1))
+
+            mstore(reader, add(mload(reader), mload(add(reader, READER_PLAIN_BYTES))))
+            mstore(add(reader, READER_RECEIPTS), sub(mload(add(reader, READER_RECEIPTS)), 1))
+            mstore(add(reader, READER_REPLICAS), sub(mload(add(reader, READER_REPLICAS)), count))
+        }
+    }
+
+    /// @dev What all are paid for: the lower median of their seconds, up to the order's.
+    function _setPaid(uint256 desk) private pure {
+        uint256[] memory votes;
+        assembly ("memory-safe") {
+            votes := add(desk, DESK_TALLY)
+        }
+        uint256 secs = Tally.medianOfAll(votes);
+        assembly ("memory-safe") {
+            let most := mload(add(desk, DESK_MAX_SECONDS))
+            if gt(secs, most) { secs := most }
+            mstore(add(desk, DESK_PAID), secs)
+        }
+    }
+}
