@@ -37,7 +37,7 @@ library Tally {
     /// @notice The lower median of the seconds of all votes.
     function medianOfAll(uint256[] memory votes) internal pure returns (uint256) {
         unchecked {
-            return _lowerMedian(votes, (1 << votes.length) - 1, votes.length);
+            return _lowerMedian(votes, (uint256(1) << votes.length) - 1, votes.length);
         }
     }
 
