@@ -46,17 +46,17 @@ contract Vault is IVault, ReentrancyGuardTransient {
         Words refusals;
     }
 
-    // Where these members of Book lie.
-    uint256 private constant BOOK_REQUESTER = 0x00;
-    uint256 private constant BOOK_SCHEDULER = 0x20;
-    uint256 private constant BOOK_NONCE_WORD = 0x40;
-    uint256 private constant BOOK_NONCES = 0x60;
-    uint256 private constant BOOK_AMOUNT = 0x80;
-    uint256 private constant BOOK_WRITTEN = 0xa0;
-    uint256 private constant BOOK_FEES = 0xc0;
-    uint256 private constant BOOK_LINES = 0xe0;
-    uint256 private constant BOOK_OPERATORS = 0x100;
-    uint256 private constant BOOK_JOBS = 0x120;
+    // Where in memory these members of the book are: it is the first thing there.
+    uint256 private constant BOOK_REQUESTER = 0x80;
+    uint256 private constant BOOK_SCHEDULER = 0xa0;
+    uint256 private constant BOOK_NONCE_WORD = 0xc0;
+    uint256 private constant BOOK_NONCES = 0xe0;
+    uint256 private constant BOOK_AMOUNT = 0x100;
+    uint256 private constant BOOK_WRITTEN = 0x120;
+    uint256 private constant BOOK_FEES = 0x140;
+    uint256 private constant BOOK_LINES = 0x160;
+    uint256 private constant BOOK_OPERATORS = 0x180;
+    uint256 private constant BOOK_JOBS = 0x1a0;
 
     /// @notice Seconds that a closed budget still pays for.
     uint256 public constant NOTICE = Parameters.NOTICE;
@@ -187,14 +187,15 @@ contract Vault is IVault, ReentrancyGuardTransient {
         onlyMarket
         returns (uint256[] memory refusals, uint256[] memory slashes)
     {
-        Book memory book = _openBook(operators);
+        Book memory book; // at BOOK_REQUESTER
+        _open(book, operators);
         uint256 record;
         assembly ("memory-safe") {
             record := records.offset
         }
         uint256 last = record + records.length * Raw.WORD;
         while (true) {
-            record = _enterPlain(book, record, last);
+            record = _enterPlain(record, last);
             if (record == last) break;
             if (!_turnTo(book, record, jobs)) record = _enterOne(book, record, jobs, records.length);
         }
@@ -347,57 +348,64 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _accounts[who].free = free - amount;
     }
 
-    function _openBook(uint256 operators) private pure returns (Book memory book) {
-        book.operators = operators;
+    function _open(Book memory book, uint256 operators) private pure {
         uint256[] memory zeros = new uint256[](operators * LINE_BYTES / Raw.WORD);
+        uint256 position;
         assembly ("memory-safe") {
-            mstore(add(book, BOOK_LINES), add(zeros, 0x20))
+            position := book
+            mstore(BOOK_LINES, add(zeros, 0x20))
+            mstore(BOOK_OPERATORS, operators)
         }
+        assert(position == BOOK_REQUESTER);
     }
 
     /// @dev Enters the jobs that are on the open page, unspent, within its budget and without a slash, as nearly all
     /// are. In assembly: every share of a batch comes by here. Where it stops, `_enterOne` goes on.
     /// @return The record at which it stopped, or `end`.
-    function _enterPlain(Book memory book, uint256 record, uint256 end) private pure returns (uint256) {
+    function _enterPlain(uint256 record, uint256 end) private pure returns (uint256) {
         assembly ("memory-safe") {
             for {} lt(record, end) {} {
                 let last := add(add(record, 0xa0), shl(5, calldataload(add(record, 0xa0)))) // the fee
-                let fee := calldataload(last)
-                let nonce := calldataload(add(record, 0x40))
-                let other := xor(calldataload(add(record, 0x20)), mload(add(book, BOOK_REQUESTER)))
-                other := or(other, shl(96, xor(fee, mload(add(book, BOOK_SCHEDULER)))))
-                other := or(other, xor(shr(8, nonce), mload(add(book, BOOK_NONCE_WORD))))
-                nonce := shl(and(nonce, 0xff), 1) // its bit
-                if or(other, and(nonce, mload(add(book, BOOK_NONCES)))) { break }
+                let cost := calldataload(last)
+                let bit := calldataload(add(record, 0x40)) // the nonce
+                let other := xor(calldataload(add(record, 0x20)), mload(BOOK_REQUESTER))
+                other := or(other, shl(96, xor(cost, mload(BOOK_SCHEDULER))))
+                other := or(other, xor(shr(8, bit), mload(BOOK_NONCE_WORD)))
+                bit := shl(and(bit, 0xff), 1)
+                if or(other, and(bit, mload(BOOK_NONCES))) { break }
 
-                fee := and(shr(160, fee), 0xffffffffffffffff)
-                let cost := fee
-                let kinds := 0
-                for { let cursor := add(record, 0xc0) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
-                    let share := calldataload(cursor)
-                    kinds := or(kinds, share)
-                    cost := add(cost, and(shr(160, share), 0xffffffffffffffff))
-                }
-                // Of the kinds of a replica, only Slashed has bit 1.
-                if or(gt(cost, mload(add(book, BOOK_AMOUNT))), and(kinds, shl(225, 1))) { break }
-
-                mstore(add(book, BOOK_NONCES), or(mload(add(book, BOOK_NONCES)), nonce))
-                mstore(add(book, BOOK_AMOUNT), sub(mload(add(book, BOOK_AMOUNT)), cost))
-                mstore(add(book, BOOK_FEES), add(mload(add(book, BOOK_FEES)), fee))
-                mstore(add(book, BOOK_JOBS), add(mload(add(book, BOOK_JOBS)), 1))
-                mstore(add(book, BOOK_WRITTEN), 1)
+                // Each share goes to its operator's line, and is taken back if the job turns out not to be plain.
+                let fee := and(shr(160, cost), 0xffffffffffffffff)
+                cost := fee
+                other := 0 // from here on all kinds
                 for { let cursor := add(record, 0xc0) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
                     let share := calldataload(cursor)
                     let line := shr(232, share) // the place
-                    if iszero(lt(line, mload(add(book, BOOK_OPERATORS)))) { invalid() } // Market counts them
-                    line := add(mload(add(book, BOOK_LINES)), shl(6, line))
+                    if iszero(lt(line, mload(BOOK_OPERATORS))) { invalid() } // Market counts them
+                    line := add(mload(BOOK_LINES), shl(6, line))
                     mstore(line, share) // its low bits are the operator
                     line := add(line, 0x20)
+                    let amount := and(shr(160, share), 0xffffffffffffffff)
+                    cost := add(cost, amount)
+                    other := or(other, share)
                     // The amount, and one: WIN_ONE is bit 128, EFFORT_ONE bit 160.
-                    let sums :=
-                        or(and(shr(160, share), 0xffffffffffffffff), shl(add(128, shl(5, byte(3, share))), 1))
-                    mstore(line, add(mload(line), sums))
+                    mstore(line, add(mload(line), or(amount, shl(add(128, shl(5, byte(3, share))), 1))))
                 }
+                // Of the kinds of a replica, only Slashed has bit 1.
+                if or(gt(cost, mload(BOOK_AMOUNT)), and(other, shl(225, 1))) {
+                    for { let cursor := add(record, 0xc0) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
+                        let share := calldataload(cursor)
+                        let line := add(add(mload(BOOK_LINES), shl(6, shr(232, share))), 0x20)
+                        let amount := and(shr(160, share), 0xffffffffffffffff)
+                        mstore(line, sub(mload(line), or(amount, shl(add(128, shl(5, byte(3, share))), 1))))
+                    }
+                    break
+                }
+                mstore(BOOK_NONCES, or(mload(BOOK_NONCES), bit))
+                mstore(BOOK_AMOUNT, sub(mload(BOOK_AMOUNT), cost))
+                mstore(BOOK_FEES, add(mload(BOOK_FEES), fee))
+                mstore(BOOK_JOBS, add(mload(BOOK_JOBS), 1))
+                mstore(BOOK_WRITTEN, 1)
                 record := add(last, 0x20)
             }
         }

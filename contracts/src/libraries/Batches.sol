@@ -5,15 +5,15 @@ import {IMarket} from "../interfaces/IMarket.sol";
 import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
-// Where these members of Batch lie, and of Signed.
-uint256 constant BATCH_JOBS = 0x00;
-uint256 constant BATCH_RECORDS = 0x20;
-uint256 constant BATCH_CLAIMS = 0x40;
-uint256 constant BATCH_KEYS = 0x60;
-uint256 constant BATCH_NEWEST_KEYS = 0xc0;
-uint256 constant BATCH_PAYERS = 0xe0;
-uint256 constant BATCH_REVEALERS = 0x100;
-uint256 constant BATCH_PAYER_OF = 0x120;
+// Where in memory these members of a batch in the packed form are, and from the start of a Signed its hashes.
+uint256 constant BATCH_JOBS = 0x16c0;
+uint256 constant BATCH_RECORDS = 0x16e0;
+uint256 constant BATCH_CLAIMS = 0x1700;
+uint256 constant BATCH_KEYS = 0x1720;
+uint256 constant BATCH_NEWEST_KEYS = 0x1780;
+uint256 constant BATCH_PAYERS = 0x17a0;
+uint256 constant BATCH_REVEALERS = 0x17c0;
+uint256 constant BATCH_PAYER_OF = 0x17e0;
 uint256 constant SIGNED_HASHES = 0x60;
 
 /// @notice The receipts of one transaction while they are judged.
@@ -34,7 +34,9 @@ struct Batch {
     Signed[] payers;
     Signed[] revealers;
     Words payerOf;
-    /// For each job that concerns Court: what its commitments hash to; and its bond, its chance of an audit, and its
+    /// How many receipts there are, good or bad.
+    uint256 receipts;
+    /// Made when the first job concerns Court. For each such job: what its commitments hash to; and its bond, its chance of an audit, and its
     /// place among the jobs, in one word.
     Words referrals;
     /// The current one of them, and how many were kept when jobs were dropped.
@@ -60,22 +62,21 @@ library Batches {
     uint256 private constant TERMS_BITS = 80;
     uint256 private constant TERMS_MASK = 2 ** TERMS_BITS - 1;
 
-    /// @notice A batch with room for all of these, and no seed or operator yet.
-    function create(uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
+    /// @notice Makes room for all of these.
+    function create(Batch memory batch, uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
         internal
         pure
-        returns (Batch memory batch)
     {
         unchecked {
-            // Beside its replicas a job has a head and its fee, or its id.
-            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
-            batch.keys = newWords(2 * (replicas + operators));
-            batch.seeds = newWords(2 * seeds);
-            // Keys and seeds follow the claims in the end.
-            batch.claims = newWords(receipts + 3 * replicas + 2 * operators + 2 * seeds);
+            batch.receipts = receipts;
             batch.operators = newWords(operators);
             batch.newestKeys = newWords(operators);
-            batch.referrals = newWords(REFERRAL_WORDS * receipts);
+            // Few operators change their keys within a batch.
+            batch.keys = newWords(2 * operators);
+            batch.seeds = newWords(2 * seeds);
+            // Beside its replicas a job has a head and its fee, or its id. Keys and seeds follow the claims in the end.
+            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
+            batch.claims = newWords(receipts + replicas + 2 * operators + 2 * seeds);
         }
     }
 
@@ -140,6 +141,7 @@ library Batches {
             setSigner(batch, place, signer);
         } else {
             place = batch.keys.count() >> 1;
+            if (batch.keys.isFull()) batch.keys = batch.keys.grown(batch.keys.count());
             batch.keys.push(operator);
             batch.keys.push(uint160(signer));
         }
@@ -160,6 +162,9 @@ library Batches {
     /// @notice The job that is about to be added concerns Court.
     function refer(Batch memory batch, uint256 commits, uint256 bond, uint256 auditBps) internal pure {
         unchecked {
+            if (Words.unwrap(batch.referrals) == 0) {
+                batch.referrals = newWords(REFERRAL_WORDS * batch.receipts);
+            }
             batch.referrals.push(commits);
             batch.referrals.push(bond | auditBps << 64 | batch.jobs << TERMS_BITS);
         }
@@ -168,6 +173,7 @@ library Batches {
     /// @notice Whether the current referral is there and of the job at this place.
     function refers(Batch memory batch, uint256 job) internal pure returns (bool) {
         unchecked {
+            if (Words.unwrap(batch.referrals) == 0) return false;
             uint256 word = REFERRAL_WORDS * batch.referral + 1;
             return word < batch.referrals.count() && batch.referrals.get(word) >> TERMS_BITS == job;
         }
@@ -194,6 +200,7 @@ library Batches {
 
     /// @notice Only those that were kept stay, and the first of them is the current one.
     function cutReferrals(Batch memory batch) internal pure {
+        if (Words.unwrap(batch.referrals) == 0) return;
         batch.referrals.rewind(REFERRAL_WORDS * batch.keptReferrals);
         batch.referral = 0;
     }

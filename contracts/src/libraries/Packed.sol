@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../interfaces/IMarket.sol";
-import {Batch, Batches, Signed} from "./Batches.sol";
+import {BATCH_JOBS, Batch, Batches, Signed} from "./Batches.sol";
 // Assembly uses them, which solhint does not see.
 // solhint-disable no-unused-import
 import {
@@ -47,22 +47,22 @@ import {Parameters} from "./Parameters.sol";
 import {Raw} from "./Raw.sol";
 import {newWords} from "./Words.sol";
 
-// Where these members of Packed.Reader lie.
-uint256 constant READER_POSITION = 0x00;
-uint256 constant READER_START = 0x20;
-uint256 constant READER_END = 0x40;
-uint256 constant READER_RECEIPTS = 0x60;
-uint256 constant READER_REPLICAS = 0x80;
-uint256 constant READER_ORDER_SIGNATURE = 0xa0;
-uint256 constant READER_REVEAL_SIGNATURE = 0xc0;
-uint256 constant READER_OPERATORS_AT = 0x1c0;
-uint256 constant READER_OPERATORS = 0x1e0;
-uint256 constant READER_OPERATOR_BYTES = 0x200;
-uint256 constant READER_ENTRIES = 0x220;
-uint256 constant READER_OPEN = 0x240;
-uint256 constant READER_PLAIN_HEAD = 0x260;
-uint256 constant READER_PLAIN_BYTES = 0x280;
-uint256 constant READER_HORIZON = 0x2a0;
+// Where in memory these members of the reader are: its place is `atPlaces`'s to check.
+uint256 constant READER_POSITION = 0x1400;
+uint256 constant READER_START = 0x1420;
+uint256 constant READER_END = 0x1440;
+uint256 constant READER_RECEIPTS = 0x1460;
+uint256 constant READER_REPLICAS = 0x1480;
+uint256 constant READER_ORDER_SIGNATURE = 0x14a0;
+uint256 constant READER_REVEAL_SIGNATURE = 0x14c0;
+uint256 constant READER_OPERATORS_AT = 0x15c0;
+uint256 constant READER_OPERATORS = 0x15e0;
+uint256 constant READER_OPERATOR_BYTES = 0x1600;
+uint256 constant READER_ENTRIES = 0x1620;
+uint256 constant READER_OPEN = 0x1640;
+uint256 constant READER_PLAIN_HEAD = 0x1660;
+uint256 constant READER_PLAIN_BYTES = 0x1680;
+uint256 constant READER_HORIZON = 0x16a0;
 
 /// @notice Reads the packed form of receipts, version 1.
 /// @dev docs/protocol/settlement.md lays the bytes out; `node/assay_node/chain/packed.py` writes them. What many
@@ -126,11 +126,13 @@ library Packed {
     uint256 private constant SIGNATURE_BYTES = 64;
 
     /// @notice Reads the header and looks over the tables.
-    function open(bytes calldata packed) internal pure returns (Reader memory reader, Batch memory batch) {
+    /// @param reader At READER_POSITION, and `batch` at BATCH_JOBS: `Plain` and this library know them by their places.
+    function open(bytes calldata packed, Reader memory reader, Batch memory batch) internal pure {
         unchecked {
+            assert(_position(reader) == READER_POSITION && _position(batch) == BATCH_JOBS);
             assembly ("memory-safe") {
-                mstore(add(reader, READER_POSITION), packed.offset)
-                mstore(add(reader, READER_START), packed.offset)
+                mstore(READER_POSITION, packed.offset)
+                mstore(READER_START, packed.offset)
             }
             reader.end = reader.start + packed.length;
             reader.open = NOTHING;
@@ -143,24 +145,24 @@ library Packed {
             uint256 least = reader.receipts * RECEIPT_BYTES_MIN + reader.replicas * REPLICA_BYTES_MIN;
             if (least > packed.length) _fail(reader); // before memory is taken for them
             _findTables(reader, head, flags);
-            batch = Batches.create(reader.receipts, reader.replicas, reader.operators, reader.seeds);
+            batch.create(reader.receipts, reader.replicas, reader.operators, reader.seeds);
             _fill(reader, batch, flags);
         }
     }
 
     /// @notice Lays the order's terms and seed on the desk, unless they are there.
-    function turnTo(Reader memory reader, uint256 desk) internal pure {
+    function turnTo(Reader memory reader) internal pure {
         unchecked {
             uint256 wanted = Raw.given(reader.position) >> 224;
             if (wanted == reader.open) return;
-            if (wanted >> 16 != reader.open >> 16) _openTerms(reader, desk, wanted >> 16);
-            _openSeed(reader, desk, wanted & type(uint16).max);
+            if (wanted >> 16 != reader.open >> 16) _openTerms(reader, wanted >> 16);
+            _openSeed(reader, wanted & type(uint16).max);
             reader.open = wanted;
         }
     }
 
     /// @notice Lays the next receipt, whose terms and seed are there, on the desk.
-    function next(Reader memory reader, uint256 desk) internal pure {
+    function next(Reader memory reader) internal pure {
         unchecked {
             --reader.receipts;
             uint256 position = reader.position;
@@ -171,15 +173,15 @@ library Packed {
             if (ownTags & 1 != 0 || ownTags >> count != 0) _fail(reader);
             if (count > Parameters.MAX_REPLICAS || count > reader.replicas) _fail(reader);
             reader.replicas -= count;
-            Raw.store(desk + DESK_COUNT, count);
-            uint256 nonce = Raw.load(desk + DESK_NONCE);
-            Raw.store(desk + DESK_NONCE, nonce >> 8 << 8 | _field(head, 48, 8));
-            Raw.store(desk + DESK_EXPIRY, _field(head, 56, 64));
-            Raw.store(desk + DESK_SPEC, Raw.given(position + 15));
-            Raw.store(desk + DESK_R, Raw.given(position + 79));
-            Raw.store(desk + DESK_VS, Raw.given(position + 111));
+            Raw.store(DESK_COUNT, count);
+            uint256 nonce = Raw.load(DESK_NONCE);
+            Raw.store(DESK_NONCE, nonce >> 8 << 8 | _field(head, 48, 8));
+            Raw.store(DESK_EXPIRY, _field(head, 56, 64));
+            Raw.store(DESK_SPEC, Raw.given(position + 15));
+            Raw.store(DESK_R, Raw.given(position + 79));
+            Raw.store(DESK_VS, Raw.given(position + 111));
             uint256 votes = position + RECEIPT_BYTES_MIN + reader.orderSignature;
-            _openVotes(reader, desk, votes, Raw.given(position + 47), ownTags);
+            _openVotes(reader, votes, Raw.given(position + 47), ownTags);
         }
     }
 
@@ -199,33 +201,33 @@ library Packed {
     /// @dev Payer (2), scheduler (20), fee (8), maxSeconds (4), maxRate (8), bond (8), replicas (1), quorum (1),
     /// maxTicket (1), commitWindow (4), revealWindow (4), auditBps (2), escalate (1), the nonce without its last
     /// byte (31).
-    function _openTerms(Reader memory reader, uint256 desk, uint256 place) private pure {
+    function _openTerms(Reader memory reader, uint256 place) private pure {
         unchecked {
             if (place >= reader.terms) _fail(reader);
             uint256 cursor = reader.termsAt + place * TERMS_BYTES;
             uint256 payer = Raw.given(cursor) >> 240;
             if (payer >= reader.requesters) _fail(reader);
-            Raw.store(desk + DESK_PAYER, payer);
+            Raw.store(DESK_PAYER, payer);
             uint256 requester = Raw.given(reader.requestersAt + payer * reader.requesterBytes);
-            Raw.store(desk + DESK_REQUESTER, requester >> 96);
+            Raw.store(DESK_REQUESTER, requester >> 96);
             uint256 word = Raw.given(cursor + 2);
-            Raw.store(desk + DESK_SCHEDULER, word >> 96);
-            Raw.store(desk + DESK_FEE, _field(word, 160, 64));
-            Raw.store(desk + DESK_MAX_SECONDS, _field(word, 224, 32));
+            Raw.store(DESK_SCHEDULER, word >> 96);
+            Raw.store(DESK_FEE, _field(word, 160, 64));
+            Raw.store(DESK_MAX_SECONDS, _field(word, 224, 32));
             word = Raw.given(cursor + 34);
-            Raw.store(desk + DESK_MAX_RATE, _field(word, 0, 64));
-            Raw.store(desk + DESK_BOND, _field(word, 64, 64));
-            Raw.store(desk + DESK_REPLICAS, _field(word, 128, 8));
-            Raw.store(desk + DESK_QUORUM, _field(word, 136, 8));
-            Raw.store(desk + DESK_MAX_TICKET, _field(word, 144, 8));
-            Raw.store(desk + DESK_COMMIT_WINDOW, _field(word, 152, 32));
-            Raw.store(desk + DESK_REVEAL_WINDOW, _field(word, 184, 32));
-            Raw.store(desk + DESK_AUDIT_BPS, _field(word, 216, 16));
+            Raw.store(DESK_MAX_RATE, _field(word, 0, 64));
+            Raw.store(DESK_BOND, _field(word, 64, 64));
+            Raw.store(DESK_REPLICAS, _field(word, 128, 8));
+            Raw.store(DESK_QUORUM, _field(word, 136, 8));
+            Raw.store(DESK_MAX_TICKET, _field(word, 144, 8));
+            Raw.store(DESK_COMMIT_WINDOW, _field(word, 152, 32));
+            Raw.store(DESK_REVEAL_WINDOW, _field(word, 184, 32));
+            Raw.store(DESK_AUDIT_BPS, _field(word, 216, 16));
             uint256 escalate = _field(word, 232, 8);
             if (escalate > 1) _fail(reader);
-            Raw.store(desk + DESK_ESCALATE, escalate);
-            Raw.store(desk + DESK_NONCE, Raw.given(cursor + 63) << 8);
-            _expectPlain(reader, word, Raw.load(desk + DESK_MAX_SECONDS));
+            Raw.store(DESK_ESCALATE, escalate);
+            Raw.store(DESK_NONCE, Raw.given(cursor + 63) << 8);
+            _expectPlain(reader, word, Raw.load(DESK_MAX_SECONDS));
         }
     }
 
@@ -243,32 +245,29 @@ library Packed {
         }
     }
 
-    function _openSeed(Reader memory reader, uint256 desk, uint256 place) private pure {
+    function _openSeed(Reader memory reader, uint256 place) private pure {
         unchecked {
             if (place >= reader.seeds) _fail(reader);
             uint256 cursor = reader.seedsAt + place * SEED_BYTES;
-            Raw.store(desk + DESK_SEED, place);
-            Raw.store(desk + DESK_HARDWARE_CLASS, Raw.given(cursor));
-            Raw.store(desk + DESK_SEED_BLOCK, Raw.given(cursor + 32) >> 192);
+            Raw.store(DESK_SEED, place);
+            Raw.store(DESK_HARDWARE_CLASS, Raw.given(cursor));
+            Raw.store(DESK_SEED_BLOCK, Raw.given(cursor + 32) >> 192);
         }
     }
 
     /// @dev For each: operator (2), ticket (1), seconds (4), rate (8), salt (32), its own tag (32) where a bit of
     /// `ownTags` says so, signature (64). In assembly: there are hundreds in a batch.
     /// @param tag The first replica's.
-    function _openVotes(Reader memory reader, uint256 desk, uint256 position, uint256 tag, uint256 ownTags)
-        private
-        pure
-    {
+    function _openVotes(Reader memory reader, uint256 position, uint256 tag, uint256 ownTags) private pure {
         bool bad;
-        (uint256 signature, uint256 end) = (reader.revealSignature, Desk.endOfVotes(desk));
+        (uint256 signature, uint256 end) = (reader.revealSignature, Desk.endOfVotes());
         assembly ("memory-safe") {
-            for { let vote := add(desk, DESK_VOTES) } lt(vote, end) { vote := add(vote, VOTE_BYTES) } {
+            for { let vote := DESK_VOTES } lt(vote, end) { vote := add(vote, VOTE_BYTES) } {
                 let head := calldataload(position)
                 let place := shr(240, head)
-                bad := or(bad, iszero(lt(place, mload(add(reader, READER_OPERATORS)))))
-                let operator := mul(place, mload(add(reader, READER_OPERATOR_BYTES)))
-                operator := calldataload(add(mload(add(reader, READER_OPERATORS_AT)), operator))
+                bad := or(bad, iszero(lt(place, mload(READER_OPERATORS))))
+                let operator := mul(place, mload(READER_OPERATOR_BYTES))
+                operator := calldataload(add(mload(READER_OPERATORS_AT), operator))
                 mstore(add(vote, VOTE_PLACE), place)
                 mstore(add(vote, VOTE_OPERATOR), shr(96, operator))
                 mstore(add(vote, VOTE_TICKET), byte(2, head))
@@ -364,6 +363,18 @@ library Packed {
                 signed.vs = Raw.given(cursor + 54);
                 cursor += SIGNED_PARTY_BYTES;
             }
+        }
+    }
+
+    function _position(Reader memory reader) private pure returns (uint256 position) {
+        assembly ("memory-safe") {
+            position := reader
+        }
+    }
+
+    function _position(Batch memory batch) private pure returns (uint256 position) {
+        assembly ("memory-safe") {
+            position := batch
         }
     }
 

@@ -57,7 +57,6 @@ import {
     VOTE_TAG
 } from "./Desk.sol";
 import {
-    Packed,
     READER_END,
     READER_ENTRIES,
     READER_HORIZON,
@@ -65,6 +64,7 @@ import {
     READER_ORDER_SIGNATURE,
     READER_PLAIN_BYTES,
     READER_PLAIN_HEAD,
+    READER_POSITION,
     READER_RECEIPTS,
     READER_REPLICAS,
     READER_REVEAL_SIGNATURE
@@ -98,109 +98,98 @@ library Plain {
 
     /// @notice The first pass: everything but signatures. Leaves what `judge` needs on the desk, and the job's claims
     /// after those of the batch.
-    function read(Batch memory batch, Packed.Reader memory reader, uint256 desk)
-        internal
-        view
-        returns (bool plain)
-    {
+    function read() internal view returns (bool plain) {
         uint256 doubt = 1;
         assembly ("memory-safe") {
-            let at := mload(reader)
+            let at := mload(READER_POSITION)
             let head := calldataload(at)
             let expiry := and(shr(136, head), 0xffffffffffffffff)
             let count := byte(4, head)
             // As many replicas as the order wants, all with one tag; not expired, nor too early; and all of it there.
-            plain := eq(and(shr(208, head), 0xffff), mload(add(reader, READER_PLAIN_HEAD)))
-            plain := and(plain, iszero(gt(sub(expiry, timestamp()), mload(add(reader, READER_HORIZON)))))
-            plain := and(plain, iszero(gt(count, mload(add(reader, READER_REPLICAS)))))
-            plain := and(
-                plain,
-                iszero(gt(add(at, mload(add(reader, READER_PLAIN_BYTES))), mload(add(reader, READER_END))))
-            )
+            plain := eq(and(shr(208, head), 0xffff), mload(READER_PLAIN_HEAD))
+            plain := and(plain, iszero(gt(sub(expiry, timestamp()), mload(READER_HORIZON))))
+            plain := and(plain, iszero(gt(count, mload(READER_REPLICAS))))
+            plain := and(plain, iszero(gt(add(at, mload(READER_PLAIN_BYTES)), mload(READER_END))))
             if plain {
                 // The order, whose other members its terms and seed wrote; its hash, and the job.
-                mstore8(add(desk, add(DESK_NONCE, 31)), byte(6, head))
-                mstore(add(desk, DESK_EXPIRY), expiry)
-                mstore(add(desk, DESK_SPEC), calldataload(add(at, SPEC_AT)))
-                mstore(add(desk, DESK_R), calldataload(add(at, ORDER_R_AT)))
-                mstore(add(desk, DESK_VS), calldataload(add(at, ORDER_VS_AT)))
-                expiry := keccak256(add(desk, DESK_ORDER_ENCODED), DESK_ORDER_ENCODED_BYTES)
-                mstore(add(desk, DESK_ORDER_HASH), expiry)
-                mstore(add(desk, DESK_SIGNED_HASH), expiry)
-                expiry := keccak256(add(desk, DESK_SIGNED), DESK_SIGNED_BYTES)
-                let claim := mload(mload(add(batch, BATCH_CLAIMS)))
+                mstore8(add(DESK_NONCE, 31), byte(6, head))
+                mstore(DESK_EXPIRY, expiry)
+                mstore(DESK_SPEC, calldataload(add(at, SPEC_AT)))
+                mstore(DESK_R, calldataload(add(at, ORDER_R_AT)))
+                mstore(DESK_VS, calldataload(add(at, ORDER_VS_AT)))
+                expiry := keccak256(DESK_ORDER_ENCODED, DESK_ORDER_ENCODED_BYTES)
+                mstore(DESK_ORDER_HASH, expiry)
+                mstore(DESK_SIGNED_HASH, expiry)
+                expiry := keccak256(DESK_SIGNED, DESK_SIGNED_BYTES)
+                let claim := mload(mload(BATCH_CLAIMS))
                 mstore(claim, expiry)
-                mstore(add(desk, DESK_JOB), expiry)
-                mstore(add(desk, DESK_VOTES), expiry)
+                mstore(DESK_JOB, expiry)
+                mstore(DESK_VOTES, expiry)
                 expiry := calldataload(add(at, TAG_AT))
-                mstore(add(desk, DESK_REVEAL_TAG), expiry)
-                mstore(add(desk, add(DESK_VOTES, VOTE_TAG)), expiry)
+                mstore(DESK_REVEAL_TAG, expiry)
+                mstore(add(DESK_VOTES, VOTE_TAG), expiry)
 
-                at := add(add(at, RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
-                let common := or(shl(168, mload(add(desk, DESK_SEED))), shl(192, count))
-                let commitment := add(desk, DESK_COMMITMENTS)
+                at := add(add(at, RECEIPT_BYTES), mload(READER_ORDER_SIGNATURE))
+                let common := or(shl(168, mload(DESK_SEED)), shl(192, count))
+                let commitment := DESK_COMMITMENTS
                 let end := add(commitment, shl(5, count))
                 let seen := 0 // one bit for each value that the places' last 8 bits have
                 let least := 0 // the lowest ticket that still rises
                 doubt := 0
                 for {} lt(commitment, end) { commitment := add(commitment, 0x20) } {
                     head := calldataload(at)
-                    if iszero(lt(shr(240, head), mload(add(reader, READER_OPERATORS)))) {
+                    if iszero(lt(shr(240, head), mload(READER_OPERATORS))) {
                         doubt := 1
                         break
                     }
-                    let entry := mload(add(mload(add(reader, READER_ENTRIES)), shl(5, shr(240, head))))
-                    mstore(add(desk, add(DESK_VOTES, VOTE_OPERATOR)), shr(96, shl(96, entry)))
-                    mstore(add(desk, add(DESK_VOTES, VOTE_SALT)), calldataload(add(at, SALT_AT)))
-                    at := add(at, add(REPLICA_BYTES, mload(add(reader, READER_REVEAL_SIGNATURE))))
+                    let entry := mload(add(mload(READER_ENTRIES), shl(5, shr(240, head))))
+                    mstore(add(DESK_VOTES, VOTE_OPERATOR), shr(96, shl(96, entry)))
+                    mstore(add(DESK_VOTES, VOTE_SALT), calldataload(add(at, SALT_AT)))
+                    at := add(at, add(REPLICA_BYTES, mload(READER_REVEAL_SIGNATURE)))
                     claim := add(claim, 0x20)
                     mstore(claim, or(or(entry, common), shl(160, byte(2, head))))
                     entry := and(shr(200, head), 0xffffffff) // from here on the seconds
-                    mstore(add(desk, add(DESK_VOTES, VOTE_SECS)), entry)
+                    mstore(add(DESK_VOTES, VOTE_SECS), entry)
                     mstore(add(commitment, sub(DESK_TALLY_FIRST, DESK_COMMITMENTS)), entry)
-                    mstore(commitment, keccak256(add(desk, DESK_VOTES), COMMITMENT_ENCODED_BYTES))
+                    mstore(commitment, keccak256(DESK_VOTES, COMMITMENT_ENCODED_BYTES))
                     entry := and(shr(136, head), 0xffffffffffffffff) // from here on the rate
-                    doubt := or(doubt, gt(entry, mload(add(desk, DESK_MAX_RATE))))
+                    doubt := or(doubt, gt(entry, mload(DESK_MAX_RATE)))
                     entry := shl(byte(1, head), 1) // from here on the place's bit
                     doubt := or(doubt, or(and(seen, entry), lt(byte(2, head), least)))
                     seen := or(seen, entry)
                     least := add(byte(2, head), 1)
                 }
-                doubt := or(doubt, gt(least, add(mload(add(desk, DESK_MAX_TICKET)), 1)))
-                mstore(add(desk, DESK_COMMITS), keccak256(add(desk, DESK_COMMITMENTS), shl(5, count)))
-                mstore(add(desk, DESK_TALLY), count)
+                doubt := or(doubt, gt(least, add(mload(DESK_MAX_TICKET), 1)))
+                mstore(DESK_COMMITS, keccak256(DESK_COMMITMENTS, shl(5, count)))
+                mstore(DESK_TALLY, count)
             }
             plain := iszero(doubt)
         }
-        if (plain) _setPaid(desk);
+        if (plain) _setPaid();
     }
 
     /// @notice The second pass where operators sign each reveal: whether all did, and each with the one key that it has
     /// used in the batch so far. Writes the shares of the job's record.
-    function recover(Batch memory batch, Packed.Reader memory reader, uint256 desk)
-        internal
-        view
-        returns (bool good)
-    {
+    function recover() internal view returns (bool good) {
         assembly ("memory-safe") {
-            let at := add(add(mload(reader), RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
-            let share := add(mload(mload(add(batch, BATCH_RECORDS))), 0xc0)
-            let end := add(share, shl(5, mload(add(desk, DESK_REPLICAS))))
+            let at := add(add(mload(READER_POSITION), RECEIPT_BYTES), mload(READER_ORDER_SIGNATURE))
+            let share := add(mload(mload(BATCH_RECORDS)), 0xc0)
+            let end := add(share, shl(5, mload(DESK_REPLICAS)))
             good := 1
             for {} lt(share, end) { share := add(share, 0x20) } {
                 let entry := calldataload(at)
                 {
                     let rate := and(shr(136, entry), 0xffffffffffffffff)
-                    mstore(add(desk, DESK_REVEAL_RATE), rate)
-                    mstore(add(desk, DESK_REVEAL_SECS), and(shr(200, entry), 0xffffffff))
-                    entry := mload(add(mload(add(reader, READER_ENTRIES)), shl(5, shr(240, entry))))
-                    mstore(share, or(entry, shl(160, mul(rate, mload(add(desk, DESK_PAID)))))) // ShareKind.Won
+                    mstore(DESK_REVEAL_RATE, rate)
+                    mstore(DESK_REVEAL_SECS, and(shr(200, entry), 0xffffffff))
+                    entry := mload(add(mload(READER_ENTRIES), shl(5, shr(240, entry))))
+                    mstore(share, or(entry, shl(160, mul(rate, mload(DESK_PAID))))) // ShareKind.Won
                 }
                 // The digest of the reveal, and who signed it: as Signatures.recover.
-                let input := add(desk, DESK_SIGNED_HASH)
-                mstore(input, keccak256(add(desk, DESK_REVEAL_ENCODED), DESK_REVEAL_ENCODED_BYTES))
-                input := add(desk, DESK_RECOVERY)
-                mstore(input, keccak256(add(desk, DESK_SIGNED), DESK_SIGNED_BYTES))
+                let input := DESK_SIGNED_HASH
+                mstore(input, keccak256(DESK_REVEAL_ENCODED, DESK_REVEAL_ENCODED_BYTES))
+                input := DESK_RECOVERY
+                mstore(input, keccak256(DESK_SIGNED, DESK_SIGNED_BYTES))
                 let s := calldataload(add(at, REPLICA_VS_AT))
                 mstore(add(input, 0x20), add(27, shr(255, s)))
                 s := shr(1, shl(1, s))
@@ -214,14 +203,14 @@ library Plain {
                 }
                 // The key's place and the key, as Batches.keyOf keeps them. Its first key has the operator's place.
                 entry := shr(232, entry)
-                let newest := add(add(mload(add(batch, BATCH_NEWEST_KEYS)), FIRST_AT), shl(5, entry))
+                let newest := add(add(mload(BATCH_NEWEST_KEYS), FIRST_AT), shl(5, entry))
                 if xor(mload(newest), or(shl(160, entry), signer)) {
                     if xor(mload(newest), shl(160, entry)) {
                         good := 0
                         break
                     }
                     mstore(newest, or(shl(160, entry), signer))
-                    newest := add(add(mload(add(batch, BATCH_KEYS)), FIRST_AT), shl(6, entry))
+                    newest := add(add(mload(BATCH_KEYS), FIRST_AT), shl(6, entry))
                     mstore(add(newest, 0x20), signer)
                 }
                 at := add(at, SIGNED_REPLICA_BYTES)
@@ -230,28 +219,28 @@ library Plain {
     }
 
     /// @notice The second pass where operators sign once: lists the reveals. Writes the shares of the job's record.
-    function list(Batch memory batch, Packed.Reader memory reader, uint256 desk) internal pure {
+    function list(Batch memory batch) internal pure {
         uint256 full;
         assembly ("memory-safe") {
-            let at := add(add(mload(reader), RECEIPT_BYTES), mload(add(reader, READER_ORDER_SIGNATURE)))
-            let share := add(mload(mload(add(batch, BATCH_RECORDS))), 0xc0)
-            let end := add(share, shl(5, mload(add(desk, DESK_REPLICAS))))
+            let at := add(add(mload(READER_POSITION), RECEIPT_BYTES), mload(READER_ORDER_SIGNATURE))
+            let share := add(mload(mload(BATCH_RECORDS)), 0xc0)
+            let end := add(share, shl(5, mload(DESK_REPLICAS)))
             for {} lt(share, end) { share := add(share, 0x20) } {
                 let head := calldataload(at)
                 let rate := and(shr(136, head), 0xffffffffffffffff)
-                mstore(add(desk, DESK_REVEAL_RATE), rate)
-                mstore(add(desk, DESK_REVEAL_SECS), and(shr(200, head), 0xffffffff))
+                mstore(DESK_REVEAL_RATE, rate)
+                mstore(DESK_REVEAL_SECS, and(shr(200, head), 0xffffffff))
                 head := shl(5, shr(240, head)) // from here on the place in words
-                rate := shl(160, mul(rate, mload(add(desk, DESK_PAID))))
-                mstore(share, or(mload(add(mload(add(reader, READER_ENTRIES)), head)), rate)) // ShareKind.Won
-                let hashes := add(add(mload(add(batch, BATCH_REVEALERS)), 0x20), head)
+                rate := shl(160, mul(rate, mload(DESK_PAID)))
+                mstore(share, or(mload(add(mload(READER_ENTRIES), head)), rate)) // ShareKind.Won
+                let hashes := add(add(mload(BATCH_REVEALERS), 0x20), head)
                 hashes := mload(add(mload(hashes), SIGNED_HASHES))
                 let next := mload(hashes)
                 if iszero(lt(next, mload(add(hashes, 0x20)))) {
                     full := add(head, 0x20)
                     break
                 }
-                mstore(next, keccak256(add(desk, DESK_REVEAL_ENCODED), DESK_REVEAL_ENCODED_BYTES))
+                mstore(next, keccak256(DESK_REVEAL_ENCODED, DESK_REVEAL_ENCODED_BYTES))
                 mstore(hashes, add(next, 0x20))
                 at := add(at, REPLICA_BYTES)
             }
@@ -260,72 +249,72 @@ library Plain {
     }
 
     /// @notice Lists the order where requesters sign once.
-    function listOrder(Batch memory batch, uint256 desk) internal pure {
+    function listOrder(Batch memory batch) internal pure {
         bool full;
         assembly ("memory-safe") {
-            let payer := mload(add(desk, DESK_PAYER))
-            let hashes := add(add(mload(add(batch, BATCH_PAYERS)), 0x20), shl(5, payer))
+            let payer := mload(DESK_PAYER)
+            let hashes := add(add(mload(BATCH_PAYERS), 0x20), shl(5, payer))
             hashes := mload(add(mload(hashes), SIGNED_HASHES))
             let next := mload(hashes)
             full := iszero(lt(next, mload(add(hashes, 0x20))))
             if iszero(full) {
-                mstore(next, mload(add(desk, DESK_ORDER_HASH)))
+                mstore(next, mload(DESK_ORDER_HASH))
                 mstore(hashes, add(next, 0x20))
                 // And the job's payer.
-                hashes := mload(add(batch, BATCH_PAYER_OF))
+                hashes := mload(BATCH_PAYER_OF)
                 next := mload(hashes)
                 if iszero(lt(next, mload(add(hashes, 0x20)))) { invalid() }
                 mstore(next, payer)
                 mstore(hashes, add(next, 0x20))
             }
         }
-        if (full) revert IMarket.Market_PackedTooManyFor(batch.payers[Raw.load(desk + DESK_PAYER)].party);
+        if (full) revert IMarket.Market_PackedTooManyFor(batch.payers[Raw.load(DESK_PAYER)].party);
     }
 
     /// @notice The receipt is good: completes its record, and goes on to the next one.
-    function conclude(Batch memory batch, Packed.Reader memory reader, uint256 desk) internal pure {
+    function conclude() internal pure {
         assembly ("memory-safe") {
-            let count := mload(add(desk, DESK_REPLICAS))
+            let count := mload(DESK_REPLICAS)
             // The head of the record and its last share; see Records.
-            let list_ := mload(add(batch, BATCH_RECORDS))
+            let list_ := mload(BATCH_RECORDS)
             let record := mload(list_)
-            mstore(record, mload(add(desk, DESK_JOB)))
-            mstore(add(record, 0x20), mload(add(desk, DESK_REQUESTER)))
-            mstore(add(record, 0x40), mload(add(desk, DESK_NONCE)))
-            let tag := mload(add(desk, DESK_REVEAL_TAG))
-            mstore(add(record, 0x60), or(shl(32, shr(32, tag)), mload(add(desk, DESK_PAID))))
+            mstore(record, mload(DESK_JOB))
+            mstore(add(record, 0x20), mload(DESK_REQUESTER))
+            mstore(add(record, 0x40), mload(DESK_NONCE))
+            let tag := mload(DESK_REVEAL_TAG)
+            mstore(add(record, 0x60), or(shl(32, shr(32, tag)), mload(DESK_PAID)))
             mstore(add(record, 0x80), 0x40)
             mstore(add(record, 0xa0), add(count, 1))
             record := add(add(record, 0xc0), shl(5, count))
-            let fee := or(shl(160, mload(add(desk, DESK_FEE))), shl(224, 3)) // ShareKind.Fee
-            mstore(record, or(mload(add(desk, DESK_SCHEDULER)), fee))
+            let fee := or(shl(160, mload(DESK_FEE)), shl(224, 3)) // ShareKind.Fee
+            mstore(record, or(mload(DESK_SCHEDULER), fee))
             record := add(record, 0x20)
             if gt(record, mload(add(list_, 0x20))) { invalid() }
             mstore(list_, record)
             // The job and a claim for each replica are there.
-            list_ := mload(add(batch, BATCH_CLAIMS))
+            list_ := mload(BATCH_CLAIMS)
             record := add(mload(list_), shl(5, add(count, 1)))
             if gt(record, mload(add(list_, 0x20))) { invalid() }
             mstore(list_, record)
-            mstore(add(batch, BATCH_JOBS), add(mload(add(batch, BATCH_JOBS)), 1))
+            mstore(BATCH_JOBS, add(mload(BATCH_JOBS), 1))
 
-            mstore(reader, add(mload(reader), mload(add(reader, READER_PLAIN_BYTES))))
-            mstore(add(reader, READER_RECEIPTS), sub(mload(add(reader, READER_RECEIPTS)), 1))
-            mstore(add(reader, READER_REPLICAS), sub(mload(add(reader, READER_REPLICAS)), count))
+            mstore(READER_POSITION, add(mload(READER_POSITION), mload(READER_PLAIN_BYTES)))
+            mstore(READER_RECEIPTS, sub(mload(READER_RECEIPTS), 1))
+            mstore(READER_REPLICAS, sub(mload(READER_REPLICAS), count))
         }
     }
 
     /// @dev What all are paid for: the lower median of their seconds, up to the order's.
-    function _setPaid(uint256 desk) private pure {
+    function _setPaid() private pure {
         uint256[] memory votes;
         assembly ("memory-safe") {
-            votes := add(desk, DESK_TALLY)
+            votes := DESK_TALLY
         }
         uint256 secs = Tally.medianOfAll(votes);
         assembly ("memory-safe") {
-            let most := mload(add(desk, DESK_MAX_SECONDS))
+            let most := mload(DESK_MAX_SECONDS)
             if gt(secs, most) { secs := most }
-            mstore(add(desk, DESK_PAID), secs)
+            mstore(DESK_PAID, secs)
         }
     }
 }
