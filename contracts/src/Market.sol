@@ -109,7 +109,7 @@ contract Market is IMarket, EIP712 {
         Desk.prepare(_domainSeparatorV4());
         Packed.open(packed, reader, batch);
         while (reader.receipts != 0) {
-            Packed.turnTo(reader);
+            if (Raw.given(reader.position) >> 224 != reader.open) Packed.turnTo(reader);
             if (_isPlain(reader, batch)) continue;
             Packed.next(reader);
             _judge(batch);
@@ -354,7 +354,6 @@ contract Market is IMarket, EIP712 {
         // No budget holds more than 64 bits of money.
         if (!Judge.decide(batch)) return Market_BudgetTooSmall.selector;
         Judge.claim(batch);
-        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(DESK_PAYER));
         ++batch.jobs;
         return GOOD;
     }
@@ -376,15 +375,16 @@ contract Market is IMarket, EIP712 {
     }
 
     function _checkPayers(Batch memory batch) private view {
-        bool[] memory signed = new bool[](batch.payers.length);
-        bool all = true;
-        for (uint256 i = 0; i < signed.length; ++i) {
+        for (uint256 i = 0; i < batch.payers.length; ++i) {
             Signed memory payer = batch.payers[i];
-            signed[i] = _speaksFor(_recoverList(TypedData.ORDERS_TYPEHASH, payer), payer.party);
-            all = all && signed[i];
-        }
-        for (uint256 job = 0; !all && job < batch.jobs; ++job) {
-            if (!signed[batch.payerOf.get(job)]) batch.fail(job, Market_RequesterSignatureInvalid.selector);
+            if (_speaksFor(_recoverList(TypedData.ORDERS_TYPEHASH, payer), payer.party)) continue;
+            uint256 record = batch.records.first();
+            for (uint256 job = 0; job < batch.jobs; ++job) {
+                if (Raw.load(record + Records.REQUESTER) == uint160(payer.party)) {
+                    batch.fail(job, Market_RequesterSignatureInvalid.selector);
+                }
+                record = Records.endOf(record, Raw.load(record + Records.COUNT));
+            }
         }
     }
 
@@ -458,13 +458,24 @@ contract Market is IMarket, EIP712 {
         }
     }
 
-    /// @dev Announces jobs that were all posted as they are.
+    /// @dev Announces jobs that were all posted as they are: `_announce` for each.
     function _announceAll(Words records) private {
         (uint256 record, uint256 last) = (records.first(), records.next());
-        while (record != last) {
-            uint256 end = Records.endOf(record, Raw.load(record + Records.COUNT));
-            _announce(record, end);
-            record = end;
+        (bytes32 settled, bytes32 without) = (JobSettled.selector, JobWithoutQuorum.selector);
+        assembly ("memory-safe") {
+            for {} lt(record, last) {} {
+                let end := add(add(record, 0xc0), shl(5, mload(add(record, 0xa0))))
+                switch mload(add(record, 0x80))
+                case 0x40 {
+                    let data := add(record, 0x60)
+                    log3(data, sub(end, data), settled, mload(record), mload(add(record, 0x20)))
+                }
+                default {
+                    let data := add(record, 0x80)
+                    log3(data, sub(end, data), without, mload(record), mload(add(record, 0x20)))
+                }
+                record := end
+            }
         }
     }
 

@@ -6,14 +6,13 @@ import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
 // Where in memory these members of a batch in the packed form are, and from the start of a Signed its hashes.
-uint256 constant BATCH_JOBS = 0x16c0;
-uint256 constant BATCH_RECORDS = 0x16e0;
-uint256 constant BATCH_CLAIMS = 0x1700;
-uint256 constant BATCH_KEYS = 0x1720;
-uint256 constant BATCH_NEWEST_KEYS = 0x1780;
-uint256 constant BATCH_PAYERS = 0x17a0;
-uint256 constant BATCH_REVEALERS = 0x17c0;
-uint256 constant BATCH_PAYER_OF = 0x17e0;
+uint256 constant BATCH_JOBS = 0x17a0;
+uint256 constant BATCH_RECORDS = 0x17c0;
+uint256 constant BATCH_CLAIMS = 0x17e0;
+uint256 constant BATCH_KEYS = 0x1800;
+uint256 constant BATCH_NEWEST_KEYS = 0x1860;
+uint256 constant BATCH_PAYERS = 0x1880;
+uint256 constant BATCH_REVEALERS = 0x18a0;
 uint256 constant SIGNED_HASHES = 0x60;
 
 /// @notice The receipts of one transaction while they are judged.
@@ -30,10 +29,9 @@ struct Batch {
     /// that one's place in `keys` above 160 bits.
     Words operators;
     Words newestKeys;
-    /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
+    /// Who signs once for the whole batch, if anybody.
     Signed[] payers;
     Signed[] revealers;
-    Words payerOf;
     /// How many receipts there are, good or bad.
     uint256 receipts;
     /// Made when the first job concerns Court. For each such job: what its commitments hash to; and its bond, its chance of an audit, and its

@@ -69,8 +69,14 @@ uint256 constant DESK_VOTES = 0x840;
 uint256 constant DESK_ORDER_HASH = 0x1340;
 uint256 constant DESK_PAID = 0x1360;
 uint256 constant DESK_RECOVERY = 0x1380;
+// And what the record of a plain job has before its shares, and the last of them.
+uint256 constant DESK_RECORD = 0x1400;
+uint256 constant DESK_RECORD_BYTES = 0xc0;
+uint256 constant DESK_RECORD_NONCE = 0x1440;
+uint256 constant DESK_RECORD_VOTE = 0x1460;
+uint256 constant DESK_RECORD_FEE = 0x14c0;
 // All of it, with room for Parameters.MAX_REPLICAS commitments and votes.
-uint256 constant DESK_BYTES = 0x1200;
+uint256 constant DESK_BYTES = 0x12e0;
 
 // In a vote, from its own start. The first five are what a commitment hashes, in its order.
 uint256 constant VOTE_JOB = 0x00;
