@@ -255,7 +255,7 @@ contract Providers is IProviders {
     function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
         external
         view
-        returns (FailedClaim[] memory failures)
+        returns (FailedClaim[] memory)
     {
         unchecked {
             uint256 cursor;
@@ -266,7 +266,8 @@ contract Providers is IProviders {
             bool[] memory spoken = _spoken(end, keys);
             Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
             uint256 doubtful = _passGood(cursor, end, lots, spoken);
-            if (doubtful != end) failures = _failures(cursor, doubtful, end, lots, spoken);
+            if (doubtful == end) _returnNothing();
+            return _failures(cursor, doubtful, end, lots, spoken);
         }
     }
 
@@ -401,13 +402,38 @@ contract Providers is IProviders {
         unchecked {
             spoken = new bool[](count);
             for (uint256 i = 0; i < count; ++i) {
-                (uint256 operator, uint256 signer) = (Raw.given(cursor), Raw.given(cursor + Raw.WORD));
+                i = _passSpoken(cursor, count, spoken, i);
+                if (i == count) break;
+                uint256 pair = cursor + i * PAIR_BYTES;
+                (uint256 operator, uint256 signer) = (Raw.given(pair), Raw.given(pair + Raw.WORD));
                 // Market pushed addresses.
                 // forge-lint: disable-next-line(unsafe-typecast)
                 spoken[i] = isSigner(address(uint160(operator)), address(uint160(signer)));
-                cursor += PAIR_BYTES;
             }
         }
+    }
+
+    /// @dev Marks the keys that are their operators' newest ones and in effect, as nearly all are: `isSigner`.
+    /// @return The first from `i` on that may not be, or `count`.
+    function _passSpoken(uint256 cursor, uint256 count, bool[] memory spoken, uint256 i)
+        private
+        view
+        returns (uint256)
+    {
+        assembly ("memory-safe") {
+            cursor := add(cursor, shl(6, i))
+            for {} lt(i, count) { i := add(i, 1) } {
+                mstore(0, calldataload(cursor))
+                mstore(0x20, _signings.slot)
+                let word := sload(keccak256(0, 0x40)) // signer (160), since (48)
+                let signer := calldataload(add(cursor, 0x20))
+                let bad := or(iszero(signer), shl(96, xor(word, signer)))
+                if or(bad, lt(timestamp(), and(shr(160, word), 0xffffffffffff))) { break }
+                mstore(add(add(spoken, 0x20), shl(5, i)), 1)
+                cursor := add(cursor, 0x40)
+            }
+        }
+        return i;
     }
 
     /// @dev Jobs are numbered from `cursor` on; the first that may not be good is at `doubtful`.
@@ -431,6 +457,15 @@ contract Providers is IProviders {
         }
         assembly ("memory-safe") {
             mstore(failures, failed)
+        }
+    }
+
+    /// @dev An empty list as it is encoded: nearly always the answer of `checkBatch`.
+    function _returnNothing() private pure {
+        assembly ("memory-safe") {
+            mstore(0, 0x20)
+            mstore(0x20, 0)
+            return(0, 0x40)
         }
     }
 

@@ -30,6 +30,9 @@ contract Vault is IVault, ReentrancyGuardTransient {
         uint256 nonceWord;
         uint256 nonces;
         uint256 amount;
+        /// Where they are in storage.
+        uint256 noncesSlot;
+        uint256 budgetSlot;
         /// Not zero if nonces and amount are no longer what is in storage.
         uint256 written;
         /// Of the page's scheduler, and of those before: shares.
@@ -52,11 +55,13 @@ contract Vault is IVault, ReentrancyGuardTransient {
     uint256 private constant BOOK_NONCE_WORD = 0xc0;
     uint256 private constant BOOK_NONCES = 0xe0;
     uint256 private constant BOOK_AMOUNT = 0x100;
-    uint256 private constant BOOK_WRITTEN = 0x120;
-    uint256 private constant BOOK_FEES = 0x140;
-    uint256 private constant BOOK_LINES = 0x160;
-    uint256 private constant BOOK_OPERATORS = 0x180;
-    uint256 private constant BOOK_JOBS = 0x1a0;
+    uint256 private constant BOOK_NONCES_SLOT = 0x120;
+    uint256 private constant BOOK_BUDGET_SLOT = 0x140;
+    uint256 private constant BOOK_WRITTEN = 0x160;
+    uint256 private constant BOOK_FEES = 0x180;
+    uint256 private constant BOOK_LINES = 0x1a0;
+    uint256 private constant BOOK_OPERATORS = 0x1c0;
+    uint256 private constant BOOK_JOBS = 0x1e0;
 
     /// @notice Seconds that a closed budget still pays for.
     uint256 public constant NOTICE = Parameters.NOTICE;
@@ -202,7 +207,8 @@ contract Vault is IVault, ReentrancyGuardTransient {
         assert(book.jobs == jobs); // Market counts its jobs
         _leavePage(book);
         _writeAccounts(book);
-        return (_taken(book.refusals), _taken(book.slashes));
+        (refusals, slashes) = (_taken(book.refusals), _taken(book.slashes));
+        if (refusals.length + slashes.length == 0) _returnNothing();
     }
 
     // --- modules ------------------------------------------------------------------------------
@@ -349,11 +355,12 @@ contract Vault is IVault, ReentrancyGuardTransient {
     }
 
     function _open(Book memory book, uint256 operators) private pure {
-        uint256[] memory zeros = new uint256[](operators * LINE_BYTES / Raw.WORD);
+        uint256 lines = Raw.allocate(operators * LINE_BYTES);
         uint256 position;
         assembly ("memory-safe") {
             position := book
-            mstore(BOOK_LINES, add(zeros, 0x20))
+            calldatacopy(lines, calldatasize(), mul(operators, LINE_BYTES)) // zeros
+            mstore(BOOK_LINES, lines)
             mstore(BOOK_OPERATORS, operators)
         }
         assert(position == BOOK_REQUESTER);
@@ -441,6 +448,17 @@ contract Vault is IVault, ReentrancyGuardTransient {
         book.refusals.push(book.jobs << 8 | uint256(refusal));
     }
 
+    /// @dev Two empty lists as they are encoded: nearly always the answer of `post`.
+    function _returnNothing() private pure {
+        assembly ("memory-safe") {
+            mstore(0x80, 0x40)
+            mstore(0xa0, 0x60)
+            mstore(0xc0, 0)
+            mstore(0xe0, 0)
+            return(0x80, 0x80)
+        }
+    }
+
     function _taken(Words words) private pure returns (uint256[] memory items) {
         if (Words.unwrap(words) != 0) items = words.take();
     }
@@ -458,17 +476,28 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _leavePage(book);
         if (book.scheduler != scheduler) _endFees(book, jobs);
         (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
-        book.nonces = _nonces[_party(requester)][nonceWord];
-        book.amount = _budgets[_party(requester)][_party(scheduler)].amount;
+        mapping(uint256 => uint256) storage words = _nonces[_party(requester)];
+        Budget storage budget_ = _budgets[_party(requester)][_party(scheduler)];
+        book.amount = budget_.amount;
+        assembly ("memory-safe") {
+            mstore(0, nonceWord)
+            mstore(0x20, words.slot)
+            let slot := keccak256(0, 0x40) // words[nonceWord]
+            mstore(BOOK_NONCES_SLOT, slot)
+            mstore(BOOK_NONCES, sload(slot))
+            mstore(BOOK_BUDGET_SLOT, budget_.slot)
+        }
         return true;
     }
 
     function _leavePage(Book memory book) private {
         if (book.written == 0) return;
-        _nonces[_party(book.requester)][book.nonceWord] = book.nonces;
-        // It only became smaller.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        _budgets[_party(book.requester)][_party(book.scheduler)].amount = uint64(book.amount);
+        assembly ("memory-safe") {
+            sstore(mload(BOOK_NONCES_SLOT), mload(BOOK_NONCES))
+            // The amount is the lowest 64 bits of its budget, and only became smaller.
+            let slot := mload(BOOK_BUDGET_SLOT)
+            sstore(slot, or(shl(64, shr(64, sload(slot))), mload(BOOK_AMOUNT)))
+        }
         book.written = 0;
     }
 
@@ -518,10 +547,11 @@ contract Vault is IVault, ReentrancyGuardTransient {
         unchecked {
             uint256 end = book.lines + book.operators * LINE_BYTES;
             for (uint256 line = book.lines; line != end; line += LINE_BYTES) {
+                line = _creditPlain(line, end);
+                if (line == end) break;
                 Sums sums = Sums.wrap(Raw.load(line + Raw.WORD));
-                if (Sums.unwrap(sums) == 0) continue;
                 address operator = _party(Raw.load(line));
-                if (!_creditPlain(operator, sums)) _credit(operator, sums);
+                _credit(operator, sums);
                 emit OperatorSettled(operator, sums);
             }
         }
@@ -538,22 +568,33 @@ contract Vault is IVault, ReentrancyGuardTransient {
         }
     }
 
-    /// @dev Pays an operator that was not slashed and whose numbers stay within their bits, as nearly all: `_credit`
-    /// on the word that the account is.
-    function _creditPlain(address operator, Sums sums) private returns (bool done) {
-        Account storage books = _accounts[operator];
+    /// @dev Pays the operators that were not slashed and whose numbers stay within their bits, as nearly all: `_credit`
+    /// on the word that an account is, and the event.
+    /// @return The line at which it stopped, or `end`.
+    function _creditPlain(uint256 line, uint256 end) private returns (uint256) {
+        bytes32 topic = OperatorSettled.selector;
         assembly ("memory-safe") {
-            // free (64), bond (64), locked (64), wins (32), faults (32); paid (64), slashed (64), wins (32), ...
-            let word := sload(books.slot)
-            let paid := and(sums, 0xffffffffffffffff)
-            let wins := and(shr(128, sums), 0xffffffff)
-            let free := add(and(word, 0xffffffffffffffff), paid)
-            let won := add(and(shr(192, word), 0xffffffff), wins)
-            let faults := shr(192, sums)
-            let slashed := and(shr(64, sums), 0xffffffffffffffff)
-            done := iszero(or(or(shr(64, free), shr(32, won)), or(faults, slashed)))
-            if done { sstore(books.slot, add(word, or(paid, shl(192, wins)))) }
+            for {} lt(line, end) { line := add(line, LINE_BYTES) } {
+                // paid (64), slashed (64), wins (32), efforts (32), faults (32)
+                let sums := mload(add(line, 0x20))
+                if iszero(sums) { continue }
+                let paid := and(sums, 0xffffffffffffffff)
+                let wins := and(shr(128, sums), 0xffffffff)
+                mstore(0, shr(96, shl(96, mload(line))))
+                mstore(0x20, _accounts.slot)
+                let slot := keccak256(0, 0x40) // _accounts[operator]
+                // free (64), bond (64), locked (64), wins (32), faults (32)
+                let word := sload(slot)
+                let wide := shr(64, add(and(word, 0xffffffffffffffff), paid))
+                wide := or(wide, shr(32, add(and(shr(192, word), 0xffffffff), wins)))
+                if or(wide, or(shr(192, sums), and(shr(64, sums), 0xffffffffffffffff))) { break }
+                sstore(slot, add(word, or(paid, shl(192, wins))))
+                wide := mload(0)
+                mstore(0, sums)
+                log2(0, 0x20, topic, wide)
+            }
         }
+        return line;
     }
 
     function _credit(address operator, Sums sums) private {
