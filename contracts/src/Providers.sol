@@ -263,9 +263,9 @@ contract Providers is IProviders {
                 cursor := words.offset
             }
             uint256 end = cursor + claimWords * Raw.WORD;
-            bool[] memory spoken = _spoken(end, keys);
+            (bool[] memory spoken, uint256 sure) = _spoken(end, keys);
             Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
-            uint256 doubtful = _passGood(cursor, end, lots, spoken);
+            uint256 doubtful = _passGood(cursor, end, lots, sure);
             if (doubtful == end) _returnNothing();
             return _failures(cursor, doubtful, end, lots, spoken);
         }
@@ -398,9 +398,16 @@ contract Providers is IProviders {
 
     /// @dev One look at each key of a batch.
     /// @param cursor Where they are in the call data: pairs of an operator and who signed for it.
-    function _spoken(uint256 cursor, uint256 count) private view returns (bool[] memory spoken) {
+    /// @return spoken Whether each is good.
+    /// @return sure How many are good before the first that is not.
+    function _spoken(uint256 cursor, uint256 count)
+        private
+        view
+        returns (bool[] memory spoken, uint256 sure)
+    {
         unchecked {
             spoken = new bool[](count);
+            sure = count;
             for (uint256 i = 0; i < count; ++i) {
                 i = _passSpoken(cursor, count, spoken, i);
                 if (i == count) break;
@@ -409,6 +416,7 @@ contract Providers is IProviders {
                 // Market pushed addresses.
                 // forge-lint: disable-next-line(unsafe-typecast)
                 spoken[i] = isSigner(address(uint160(operator)), address(uint160(signer)));
+                if (!spoken[i] && i < sure) sure = i;
             }
         }
     }
@@ -443,7 +451,7 @@ contract Providers is IProviders {
         returns (FailedClaim[] memory failures)
     {
         failures = new FailedClaim[]((end - cursor) / PAIR_BYTES);
-        (uint256 failed, uint256 job) = (0, 0);
+        (uint256 failed, uint256 job, uint256 sure) = (0, 0, _sure(spoken));
         while (cursor != end) {
             for (; cursor != doubtful; ++job) {
                 cursor = _nextJob(cursor);
@@ -452,7 +460,7 @@ contract Providers is IProviders {
             if (FailedClaim.unwrap(failure) != 0) failures[failed++] = failure;
             cursor = _nextJob(cursor);
             ++job;
-            doubtful = _passGood(cursor, end, lots, spoken);
+            doubtful = _passGood(cursor, end, lots, sure);
             if (doubtful == end) break;
         }
         assembly ("memory-safe") {
@@ -467,6 +475,10 @@ contract Providers is IProviders {
             mstore(0x20, 0)
             return(0, 0x40)
         }
+    }
+
+    function _sure(bool[] memory spoken) private pure returns (uint256 sure) {
+        while (sure < spoken.length && spoken[sure]) ++sure;
     }
 
     function _nextJob(uint256 cursor) private pure returns (uint256) {
@@ -496,8 +508,9 @@ contract Providers is IProviders {
 
     /// @dev Passes over the jobs whose claims are all good by seats that have not changed hands since the seed, as
     /// nearly all are. In assembly: every replica of a batch comes by here. Where it stops, `_checkClaim` finds out.
+    /// @param sure How many of the first keys are good.
     /// @return The job at which it stopped, or `end`.
-    function _passGood(uint256 cursor, uint256 end, Lot[] memory lots, bool[] memory spoken)
+    function _passGood(uint256 cursor, uint256 end, Lot[] memory lots, uint256 sure)
         private
         view
         returns (uint256)
@@ -522,9 +535,7 @@ contract Providers is IProviders {
                     let holder := sload(keccak256(add(lot, LOT_SEAT), 0x40)) // newest (160), since (96)
                     bad := or(bad, or(shl(96, xor(holder, claim)), iszero(shl(96, claim))))
                     bad := or(bad, gt(shr(160, holder), mload(add(lot, LOT_BEFORE))))
-                    let key := shr(232, claim)
-                    bad := or(bad, iszero(lt(key, mload(spoken))))
-                    bad := or(bad, iszero(mload(add(add(spoken, 0x20), shl(5, key)))))
+                    bad := or(bad, iszero(lt(shr(232, claim), sure))) // the key
                 }
                 if bad { break }
                 cursor := next
