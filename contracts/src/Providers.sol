@@ -255,7 +255,7 @@ contract Providers is IProviders {
     function checkBatch(uint256 claimWords, uint256 keys, uint256[] calldata words)
         external
         view
-        returns (FailedClaim[] memory)
+        returns (FailedClaim[] memory failures)
     {
         unchecked {
             uint256 cursor;
@@ -267,7 +267,7 @@ contract Providers is IProviders {
             Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
             uint256 doubtful = _passGood(cursor, end, lots, sure);
             if (doubtful == end) _returnNothing();
-            return _failures(cursor, doubtful, end, lots, spoken);
+            failures = _failures(cursor, doubtful, end, lots, spoken);
         }
     }
 

@@ -70,11 +70,12 @@ import {
     READER_REPLICAS,
     READER_REVEAL_SIGNATURE
 } from "./Packed.sol";
-// solhint-enable no-unused-import
 import {Raw} from "./Raw.sol";
 import {S_MAX} from "./Signatures.sol";
 import {Tally} from "./Tally.sol";
 import {FIRST_AT} from "./Words.sol";
+
+// solhint-enable no-unused-import
 
 /// @notice The plain receipt of the packed form: all replicas agree, and nothing about it is wrong.
 /// @dev Nearly all receipts are plain, so these are read where they lie in the call data, in two passes over the
@@ -97,78 +98,10 @@ library Plain {
     uint256 private constant REPLICA_BYTES = 47;
     uint256 private constant SIGNED_REPLICA_BYTES = 111;
 
-    /// @notice The first pass: everything but signatures. Leaves what `judge` needs on the desk, and the job's claims
+    /// @notice The first pass: everything but signatures. Leaves what the second needs on the desk, and the job's claims
     /// after those of the batch.
     function read() internal view returns (bool plain) {
-        uint256 doubt = 1;
-        assembly ("memory-safe") {
-            let at := mload(READER_POSITION)
-            let head := calldataload(at)
-            let expiry := and(shr(136, head), 0xffffffffffffffff)
-            let count := byte(4, head)
-            // As many replicas as the order wants, all with one tag; not expired, nor too early; and all of it there.
-            plain := eq(and(shr(208, head), 0xffff), mload(READER_PLAIN_HEAD))
-            plain := and(plain, iszero(gt(sub(expiry, timestamp()), mload(READER_HORIZON))))
-            plain := and(plain, iszero(gt(count, mload(READER_REPLICAS))))
-            plain := and(plain, iszero(gt(add(at, mload(READER_PLAIN_BYTES)), mload(READER_END))))
-            if plain {
-                // The order, whose other members its terms and seed wrote; its hash, and the job.
-                mstore8(add(DESK_NONCE, 31), byte(6, head))
-                mstore(DESK_EXPIRY, expiry)
-                mstore(DESK_SPEC, calldataload(add(at, SPEC_AT)))
-                mstore(DESK_R, calldataload(add(at, ORDER_R_AT)))
-                mstore(DESK_VS, calldataload(add(at, ORDER_VS_AT)))
-                expiry := keccak256(DESK_ORDER_ENCODED, DESK_ORDER_ENCODED_BYTES)
-                mstore(DESK_ORDER_HASH, expiry)
-                mstore(DESK_SIGNED_HASH, expiry)
-                expiry := keccak256(DESK_SIGNED, DESK_SIGNED_BYTES)
-                let claim := mload(mload(BATCH_CLAIMS))
-                mstore(claim, expiry)
-                mstore(DESK_JOB, expiry)
-                mstore(DESK_RECORD, expiry)
-                mstore(DESK_RECORD_NONCE, mload(DESK_NONCE))
-                mstore(DESK_VOTES, expiry)
-                expiry := calldataload(add(at, TAG_AT))
-                mstore(DESK_REVEAL_TAG, expiry)
-                mstore(add(DESK_VOTES, VOTE_TAG), expiry)
-
-                at := add(add(at, RECEIPT_BYTES), mload(READER_ORDER_SIGNATURE))
-                let common := or(shl(168, mload(DESK_SEED)), shl(192, count))
-                let commitment := DESK_COMMITMENTS
-                let end := add(commitment, shl(5, count))
-                let step := add(REPLICA_BYTES, mload(READER_REVEAL_SIGNATURE))
-                let seen := 0 // one bit for each value that the places' last 8 bits have
-                let least := 0 // the lowest ticket that still rises
-                doubt := 0
-                for {} lt(commitment, end) { commitment := add(commitment, 0x20) } {
-                    head := calldataload(at)
-                    if iszero(lt(shr(240, head), mload(READER_OPERATORS))) {
-                        doubt := 1
-                        break
-                    }
-                    let entry := mload(add(mload(READER_ENTRIES), shl(5, shr(240, head))))
-                    mstore(add(DESK_VOTES, VOTE_OPERATOR), shr(96, shl(96, entry)))
-                    mstore(add(DESK_VOTES, VOTE_SALT), calldataload(add(at, SALT_AT)))
-                    at := add(at, step)
-                    claim := add(claim, 0x20)
-                    mstore(claim, or(or(entry, common), shl(160, byte(2, head))))
-                    entry := and(shr(200, head), 0xffffffff) // from here on the seconds
-                    mstore(add(DESK_VOTES, VOTE_SECS), entry)
-                    mstore(add(commitment, sub(DESK_TALLY_FIRST, DESK_COMMITMENTS)), entry)
-                    mstore(commitment, keccak256(DESK_VOTES, COMMITMENT_ENCODED_BYTES))
-                    entry := and(shr(136, head), 0xffffffffffffffff) // from here on the rate
-                    doubt := or(doubt, gt(entry, mload(DESK_MAX_RATE)))
-                    entry := shl(byte(1, head), 1) // from here on the place's bit
-                    doubt := or(doubt, or(and(seen, entry), lt(byte(2, head), least)))
-                    seen := or(seen, entry)
-                    least := add(byte(2, head), 1)
-                }
-                doubt := or(doubt, gt(least, add(mload(DESK_MAX_TICKET), 1)))
-                mstore(DESK_COMMITS, keccak256(DESK_COMMITMENTS, shl(5, count)))
-                mstore(DESK_TALLY, count)
-            }
-            plain := iszero(doubt)
-        }
+        plain = _identify() && _commit();
         if (plain) _setPaid();
     }
 
@@ -287,6 +220,82 @@ library Plain {
             mstore(READER_POSITION, add(mload(READER_POSITION), mload(READER_PLAIN_BYTES)))
             mstore(READER_RECEIPTS, sub(mload(READER_RECEIPTS), 1))
             mstore(READER_REPLICAS, sub(mload(READER_REPLICAS), count))
+        }
+    }
+
+    /// @dev Reads the order, whose other members its terms and seed wrote, and makes its hash and the job's id.
+    function _identify() private view returns (bool plain) {
+        assembly ("memory-safe") {
+            let at := mload(READER_POSITION)
+            let head := calldataload(at)
+            let expiry := and(shr(136, head), 0xffffffffffffffff)
+            // As many replicas as the order wants, all with one tag; not expired, nor too early; and all of it there.
+            plain := eq(and(shr(208, head), 0xffff), mload(READER_PLAIN_HEAD))
+            plain := and(plain, iszero(gt(sub(expiry, timestamp()), mload(READER_HORIZON))))
+            plain := and(plain, iszero(gt(byte(4, head), mload(READER_REPLICAS))))
+            plain := and(plain, iszero(gt(add(at, mload(READER_PLAIN_BYTES)), mload(READER_END))))
+            if plain {
+                mstore8(add(DESK_NONCE, 31), byte(6, head))
+                mstore(DESK_EXPIRY, expiry)
+                mstore(DESK_SPEC, calldataload(add(at, SPEC_AT)))
+                mstore(DESK_R, calldataload(add(at, ORDER_R_AT)))
+                mstore(DESK_VS, calldataload(add(at, ORDER_VS_AT)))
+                let hash := keccak256(DESK_ORDER_ENCODED, DESK_ORDER_ENCODED_BYTES)
+                mstore(DESK_ORDER_HASH, hash)
+                mstore(DESK_SIGNED_HASH, hash)
+                let job := keccak256(DESK_SIGNED, DESK_SIGNED_BYTES)
+                mstore(mload(mload(BATCH_CLAIMS)), job)
+                mstore(DESK_JOB, job)
+                mstore(DESK_RECORD, job)
+                mstore(DESK_RECORD_NONCE, mload(DESK_NONCE))
+                mstore(DESK_VOTES, job)
+                let tag := calldataload(add(at, TAG_AT))
+                mstore(DESK_REVEAL_TAG, tag)
+                mstore(add(DESK_VOTES, VOTE_TAG), tag)
+            }
+        }
+    }
+
+    /// @dev Commits every vote to the job, and all of them to what each reveal signs, as Judge.checkVotes; and claims the
+    /// seats, as Judge.claim.
+    function _commit() private pure returns (bool plain) {
+        assembly ("memory-safe") {
+            let at := add(add(mload(READER_POSITION), RECEIPT_BYTES), mload(READER_ORDER_SIGNATURE))
+            let step := add(REPLICA_BYTES, mload(READER_REVEAL_SIGNATURE))
+            let claim := mload(mload(BATCH_CLAIMS))
+            let count := mload(DESK_REPLICAS)
+            let common := or(shl(168, mload(DESK_SEED)), shl(192, count))
+            let commitment := DESK_COMMITMENTS
+            let doubt := 0
+            let seen := 0 // one bit for each value that the places' last 8 bits have
+            let least := 0 // the lowest ticket that still rises
+            for { let end := add(commitment, shl(5, count)) } lt(commitment, end) {} {
+                let head := calldataload(at)
+                if iszero(lt(shr(240, head), mload(READER_OPERATORS))) {
+                    doubt := 1
+                    break
+                }
+                let entry := mload(add(mload(READER_ENTRIES), shl(5, shr(240, head))))
+                mstore(add(DESK_VOTES, VOTE_OPERATOR), shr(96, shl(96, entry)))
+                mstore(add(DESK_VOTES, VOTE_SALT), calldataload(add(at, SALT_AT)))
+                at := add(at, step)
+                claim := add(claim, 0x20)
+                mstore(claim, or(or(entry, common), shl(160, byte(2, head))))
+                entry := and(shr(200, head), 0xffffffff) // from here on the seconds
+                mstore(add(DESK_VOTES, VOTE_SECS), entry)
+                mstore(add(commitment, sub(DESK_TALLY_FIRST, DESK_COMMITMENTS)), entry)
+                mstore(commitment, keccak256(DESK_VOTES, COMMITMENT_ENCODED_BYTES))
+                commitment := add(commitment, 0x20)
+                entry := and(shr(136, head), 0xffffffffffffffff) // from here on the rate
+                doubt := or(doubt, gt(entry, mload(DESK_MAX_RATE)))
+                entry := shl(byte(1, head), 1) // from here on the place's bit
+                doubt := or(doubt, or(and(seen, entry), lt(byte(2, head), least)))
+                seen := or(seen, entry)
+                least := add(byte(2, head), 1)
+            }
+            plain := iszero(or(doubt, gt(least, add(mload(DESK_MAX_TICKET), 1))))
+            mstore(DESK_COMMITS, keccak256(DESK_COMMITMENTS, shl(5, count)))
+            mstore(DESK_TALLY, count)
         }
     }
 

@@ -46,6 +46,22 @@ contract PackedTest is PackedFixture {
         _assertWorthless(changed);
     }
 
+    /// @dev Whoever comes first: all six orders of three times.
+    function test_median() public {
+        uint32[3] memory secs = [uint32(300), 307, 314];
+        for (uint256 n = 0; n < 6; ++n) {
+            Receipt memory receipt = _draft(_order(0, n));
+            (uint256 first, uint256 second) = (n % 3, (n % 3 + 1 + n / 3) % 3);
+            receipt.replicas[0].secs = secs[first];
+            receipt.replicas[1].secs = secs[second];
+            receipt.replicas[2].secs = secs[3 - first - second];
+            Vm.Log[] memory logs = _logsOf(_pack(_batch(_seal(receipt))));
+            assertTrue(logs[logs.length - 1].topics[0] == IMarket.JobSettled.selector, "settled");
+            (bytes32 vote,) = abi.decode(logs[logs.length - 1].data, (bytes32, uint256[]));
+            assertEq(uint32(uint256(vote)), 307, "the middle one");
+        }
+    }
+
     /// @dev Even where the address that a high s recovers to is the registered key.
     function test_signature_highS() public {
         Order memory order = _order(0, 1);
