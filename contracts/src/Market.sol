@@ -9,6 +9,9 @@ import {IProviders} from "./interfaces/IProviders.sol";
 import {IVault} from "./interfaces/IVault.sol";
 import {Batch, Batches, Signed} from "./libraries/Batches.sol";
 import {
+    DESK_AUDIT_BPS,
+    DESK_BOND,
+    DESK_COMMITS,
     DESK_COUNT,
     DESK_HARDWARE_CLASS,
     DESK_JOB,
@@ -37,11 +40,12 @@ import {
 import {Judge} from "./libraries/Judge.sol";
 import {Packed} from "./libraries/Packed.sol";
 import {Parameters} from "./libraries/Parameters.sol";
+import {Plain} from "./libraries/Plain.sol";
 import {Raw} from "./libraries/Raw.sol";
 import {Records} from "./libraries/Records.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {TypedData} from "./libraries/TypedData.sol";
-import {Words, newWords} from "./libraries/Words.sol";
+import {Words} from "./libraries/Words.sol";
 import {Referral} from "./types/Courts.sol";
 import {Order, Receipt, Replica} from "./types/Orders.sol";
 import {ClaimsResult, FailedClaim} from "./types/Seats.sol";
@@ -65,6 +69,10 @@ contract Market is IMarket, EIP712 {
 
     bytes4 private constant GOOD = Judge.GOOD;
 
+    /// @dev How long the answers of Providers and Vault are, with one empty list and with two.
+    uint256 private constant NO_FAILURES_BYTES = 64;
+    uint256 private constant NO_EXCEPTIONS_BYTES = 128;
+
     IVault private immutable VAULT;
     IProviders private immutable PROVIDERS;
     ICourt private immutable COURT;
@@ -83,21 +91,31 @@ contract Market is IMarket, EIP712 {
         for (uint256 i = 0; i < receipts.length; ++i) {
             replicas += receipts[i].replicas.length;
         }
-        (uint256 desk, Batch memory batch) = _prepare(receipts.length, replicas);
+        Desk.create();
+        Batch memory batch;
+        _prepare(batch, receipts.length, replicas);
         for (uint256 i = 0; i < receipts.length; ++i) {
-            _open(receipts[i], desk, batch);
-            _judge(desk, batch);
+            _open(receipts[i], batch);
+            _judge(batch);
         }
-        _conclude(desk, batch);
+        _conclude(batch);
     }
 
     /// @inheritdoc IMarket
     function settlePacked(bytes calldata packed) external {
-        uint256 desk = Desk.create(_domainSeparatorV4());
-        (Packed.Reader memory reader, Batch memory batch) = Packed.open(packed);
-        while (Packed.next(reader, desk)) _judge(desk, batch);
+        Desk.create();
+        Packed.Reader memory reader;
+        Batch memory batch;
+        Desk.prepare(_domainSeparatorV4());
+        Packed.open(packed, reader, batch);
+        while (reader.receipts != 0) {
+            if (Raw.given(reader.position) >> 224 != reader.open) Packed.turnTo(reader);
+            if (_isPlain(reader, batch)) continue;
+            Packed.next(reader);
+            _judge(batch);
+        }
         Packed.close(reader, batch);
-        _conclude(desk, batch);
+        _conclude(batch);
     }
 
     /// @inheritdoc IMarket
@@ -168,42 +186,39 @@ contract Market is IMarket, EIP712 {
         view
         returns (bytes4 reason, uint256 winners, uint256 secs)
     {
-        (uint256 desk, Batch memory batch) = _prepare(1, receipt.replicas.length);
-        _open(receipt, desk, batch);
-        Judge.identify(desk);
-        reason = Judge.checkOrder(desk);
+        Desk.create();
+        Batch memory batch;
+        _prepare(batch, 1, receipt.replicas.length);
+        _open(receipt, batch);
+        Judge.identify();
+        reason = Judge.checkOrder();
         // What else is wrong with an order is told before its expiry.
         if (reason != GOOD && reason != Market_OrderExpired.selector) return (reason, 0, 0);
-        reason = Judge.checkVotes(desk);
-        if (reason == GOOD) reason = _checkEach(desk, batch);
+        reason = Judge.checkVotes();
+        if (reason == GOOD) reason = _checkEach(batch);
         if (reason != GOOD) return (reason, 0, 0);
-        Judge.claim(desk, batch);
+        Judge.claim(batch);
         FailedClaim[] memory failures = _ask(batch);
         if (failures.length != 0) return (_reasonOf(failures[0].failure(), false), 0, 0);
-        (winners, secs) = Judge.tally(desk);
+        (winners, secs) = Judge.tally();
     }
 
     // --- opening ------------------------------------------------------------------------------
 
-    function _prepare(uint256 receipts, uint256 replicas)
-        private
-        view
-        returns (uint256 desk, Batch memory batch)
-    {
-        desk = Desk.create(_domainSeparatorV4());
-        batch = Batches.create(receipts, replicas, replicas, receipts);
-        batch.operators = newWords(replicas);
+    function _prepare(Batch memory batch, uint256 receipts, uint256 replicas) private view {
+        Desk.prepare(_domainSeparatorV4());
+        batch.create(receipts, replicas, replicas, receipts);
     }
 
     /// @dev Lays an ABI receipt on the desk. One with too many replicas is opened as far as there is room: its count
     /// alone makes it bad.
-    function _open(Receipt calldata receipt, uint256 desk, Batch memory batch) private pure {
-        _openOrder(receipt.order, desk);
+    function _open(Receipt calldata receipt, Batch memory batch) private pure {
+        _openOrder(receipt.order);
         (bytes32 r, bytes32 vs) = Signatures.compact(receipt.requesterSig);
-        Raw.store(desk + DESK_R, uint256(r));
-        Raw.store(desk + DESK_VS, uint256(vs));
-        Raw.store(desk + DESK_COUNT, receipt.replicas.length);
-        uint256 vote = desk + DESK_VOTES;
+        Raw.store(DESK_R, uint256(r));
+        Raw.store(DESK_VS, uint256(vs));
+        Raw.store(DESK_COUNT, receipt.replicas.length);
+        uint256 vote = DESK_VOTES;
         for (uint256 i = 0; i < receipt.replicas.length && i < MAX_REPLICAS; ++i) {
             Replica calldata replica = receipt.replicas[i];
             Raw.store(vote + VOTE_OPERATOR, uint160(replica.operator));
@@ -218,14 +233,14 @@ contract Market is IMarket, EIP712 {
             Raw.store(vote + VOTE_VS, uint256(vs));
             vote += VOTE_BYTES;
         }
-        uint256 hardwareClass = Raw.load(desk + DESK_HARDWARE_CLASS);
-        Raw.store(desk + DESK_SEED, batch.seedOf(hardwareClass, Raw.load(desk + DESK_SEED_BLOCK)));
+        uint256 hardwareClass = Raw.load(DESK_HARDWARE_CLASS);
+        Raw.store(DESK_SEED, batch.seedOf(hardwareClass, Raw.load(DESK_SEED_BLOCK)));
     }
 
     /// @dev The compiler's own reading refuses members that are wider than their types.
-    function _openOrder(Order calldata given, uint256 desk) private pure {
+    function _openOrder(Order calldata given) private pure {
         Order memory order = given;
-        (uint256 to, uint256 size) = (desk + DESK_ORDER, DESK_ORDER_BYTES);
+        (uint256 to, uint256 size) = (DESK_ORDER, DESK_ORDER_BYTES);
         assembly ("memory-safe") {
             mcopy(to, order, size)
             // It is used no more. Memory would else cost the square of the receipts.
@@ -237,19 +252,33 @@ contract Market is IMarket, EIP712 {
 
     /// @dev Everything that makes a receipt true, cheapest first, and then its verdict. Reverts for nothing that
     /// a stranger can put into a receipt.
-    function _judge(uint256 desk, Batch memory batch) private {
-        (uint256 orderHash, uint256 job) = Judge.identify(desk);
-        bytes4 reason = Judge.checkOrder(desk);
+    function _judge(Batch memory batch) private {
+        (uint256 orderHash, uint256 job) = Judge.identify();
+        bytes4 reason = Judge.checkOrder();
         if (batch.signsOnce()) {
             // Who signs once signs for the bad ones too.
-            reason = _either(reason, Judge.checkVotes(desk));
-            reason = _either(reason, _checkOnce(desk, batch, orderHash));
+            reason = _either(reason, Judge.checkVotes());
+            reason = _either(reason, _checkOnce(batch, orderHash));
         } else {
-            if (reason == GOOD) reason = Judge.checkVotes(desk);
-            if (reason == GOOD) reason = _checkEach(desk, batch);
+            if (reason == GOOD) reason = Judge.checkVotes();
+            if (reason == GOOD) reason = _checkEach(batch);
         }
-        if (reason == GOOD) reason = _decide(desk, batch);
+        if (reason == GOOD) reason = _decide(batch);
         if (reason != GOOD) emit ReceiptSkipped(bytes32(job), reason);
+    }
+
+    /// @dev Judges the next receipt where it is plain; false, and nothing done, where it needs a closer look. What is
+    /// signed by itself comes first: whoever signs once is to have each of its parts listed once.
+    function _isPlain(Packed.Reader memory reader, Batch memory batch) private view returns (bool) {
+        if (!Plain.read()) return false;
+        if (reader.orderSignature != 0 && !_orderSigned()) return false;
+        if (reader.revealSignature == 0) Plain.list(batch);
+        else if (!Plain.recover()) return false;
+        if (reader.orderSignature == 0) Plain.listOrder(batch);
+        uint256 auditBps = Raw.load(DESK_AUDIT_BPS);
+        if (auditBps != 0) batch.refer(Raw.load(DESK_COMMITS), Raw.load(DESK_BOND), auditBps);
+        Plain.conclude();
+        return true;
     }
 
     function _either(bytes4 reason, bytes4 other) private pure returns (bytes4) {
@@ -257,35 +286,31 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @dev Each signature by itself.
-    function _checkEach(uint256 desk, Batch memory batch) private view returns (bytes4) {
-        if (!_orderSigned(desk)) return Market_RequesterSignatureInvalid.selector;
-        return _recoverReveals(desk, batch);
+    function _checkEach(Batch memory batch) private view returns (bytes4) {
+        if (!_orderSigned()) return Market_RequesterSignatureInvalid.selector;
+        return _recoverReveals(batch);
     }
 
     /// @dev Lists what is signed once, and checks what is not.
-    function _checkOnce(uint256 desk, Batch memory batch, uint256 orderHash)
-        private
-        view
-        returns (bytes4 reason)
-    {
+    function _checkOnce(Batch memory batch, uint256 orderHash) private view returns (bytes4 reason) {
         if (batch.payers.length != 0) {
-            batch.payers[Raw.load(desk + DESK_PAYER)].list(orderHash);
-        } else if (!_orderSigned(desk)) {
+            batch.payers[Raw.load(DESK_PAYER)].list(orderHash);
+        } else if (!_orderSigned()) {
             reason = Market_RequesterSignatureInvalid.selector;
         }
         if (batch.revealers.length != 0) {
-            _listReveals(desk, batch);
+            _listReveals(batch);
         } else {
-            reason = _either(reason, _recoverReveals(desk, batch));
+            reason = _either(reason, _recoverReveals(batch));
         }
     }
 
-    function _orderSigned(uint256 desk) private view returns (bool) {
-        (uint256 r, uint256 vs) = (Raw.load(desk + DESK_R), Raw.load(desk + DESK_VS));
-        address signer = Signatures.recover(Raw.load(desk + DESK_JOB), r, vs);
+    function _orderSigned() private view returns (bool) {
+        (uint256 r, uint256 vs) = (Raw.load(DESK_R), Raw.load(DESK_VS));
+        address signer = Signatures.recover(Raw.load(DESK_JOB), r, vs);
         // Of 160 bits.
         // forge-lint: disable-next-line(unsafe-typecast)
-        return _speaksFor(signer, address(uint160(Raw.load(desk + DESK_REQUESTER))));
+        return _speaksFor(signer, address(uint160(Raw.load(DESK_REQUESTER))));
     }
 
     /// @dev Plain ECDSA by the requester's own key, or by one that it registered, which is how a smart wallet orders:
@@ -296,11 +321,11 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @dev Each reveal is signed over the whole commit set: after the first of them nobody can change an answer.
-    function _recoverReveals(uint256 desk, Batch memory batch) private view returns (bytes4) {
+    function _recoverReveals(Batch memory batch) private view returns (bytes4) {
         unchecked {
-            uint256 end = Desk.endOfVotes(desk);
-            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
-                uint256 digest = Desk.digest(desk, Judge.hashReveal(desk, vote));
+            uint256 end = Desk.endOfVotes();
+            for (uint256 vote = DESK_VOTES; vote != end; vote += VOTE_BYTES) {
+                uint256 digest = Desk.digest(Judge.hashReveal(vote));
                 (uint256 r, uint256 vs) = (Raw.load(vote + VOTE_R), Raw.load(vote + VOTE_VS));
                 address signer = Signatures.recover(digest, r, vs);
                 if (signer == address(0)) return Market_RevealSignatureInvalid.selector;
@@ -312,12 +337,12 @@ contract Market is IMarket, EIP712 {
         }
     }
 
-    function _listReveals(uint256 desk, Batch memory batch) private pure {
+    function _listReveals(Batch memory batch) private pure {
         unchecked {
-            uint256 end = Desk.endOfVotes(desk);
-            for (uint256 vote = desk + DESK_VOTES; vote != end; vote += VOTE_BYTES) {
+            uint256 end = Desk.endOfVotes();
+            for (uint256 vote = DESK_VOTES; vote != end; vote += VOTE_BYTES) {
                 uint256 place = Raw.load(vote + VOTE_PLACE);
-                batch.revealers[place].list(Judge.hashReveal(desk, vote));
+                batch.revealers[place].list(Judge.hashReveal(vote));
                 // Each has one key.
                 Raw.store(vote + VOTE_KEY, place);
             }
@@ -325,21 +350,20 @@ contract Market is IMarket, EIP712 {
     }
 
     /// @dev Tallies the votes and adds the job to the batch.
-    function _decide(uint256 desk, Batch memory batch) private pure returns (bytes4) {
+    function _decide(Batch memory batch) private pure returns (bytes4) {
         // No budget holds more than 64 bits of money.
-        if (!Judge.decide(desk, batch)) return Market_BudgetTooSmall.selector;
-        Judge.claim(desk, batch);
-        if (batch.payers.length != 0) batch.payerOf.push(Raw.load(desk + DESK_PAYER));
+        if (!Judge.decide(batch)) return Market_BudgetTooSmall.selector;
+        Judge.claim(batch);
         ++batch.jobs;
         return GOOD;
     }
 
     // --- concluding ---------------------------------------------------------------------------
 
-    function _conclude(uint256 desk, Batch memory batch) private {
+    function _conclude(Batch memory batch) private {
         if (batch.jobs == 0) return;
-        if (batch.payers.length != 0) _checkPayers(desk, batch);
-        if (batch.revealers.length != 0) _recoverRevealers(desk, batch);
+        if (batch.payers.length != 0) _checkPayers(batch);
+        if (batch.revealers.length != 0) _recoverRevealers(batch);
         FailedClaim[] memory failures = _ask(batch);
         for (uint256 i = 0; i < failures.length; ++i) {
             FailedClaim failed = failures[i];
@@ -350,45 +374,40 @@ contract Market is IMarket, EIP712 {
         if (batch.jobs != 0) _post(batch);
     }
 
-    function _checkPayers(uint256 desk, Batch memory batch) private view {
-        bool[] memory signed = new bool[](batch.payers.length);
-        bool all = true;
-        for (uint256 i = 0; i < signed.length; ++i) {
+    function _checkPayers(Batch memory batch) private view {
+        for (uint256 i = 0; i < batch.payers.length; ++i) {
             Signed memory payer = batch.payers[i];
-            signed[i] = _speaksFor(_recoverList(desk, TypedData.ORDERS_TYPEHASH, payer), payer.party);
-            all = all && signed[i];
-        }
-        for (uint256 job = 0; !all && job < batch.jobs; ++job) {
-            if (!signed[batch.payerOf.get(job)]) batch.fail(job, Market_RequesterSignatureInvalid.selector);
+            if (_speaksFor(_recoverList(TypedData.ORDERS_TYPEHASH, payer), payer.party)) continue;
+            uint256 record = batch.records.first();
+            for (uint256 job = 0; job < batch.jobs; ++job) {
+                if (Raw.load(record + Records.REQUESTER) == uint160(payer.party)) {
+                    batch.fail(job, Market_RequesterSignatureInvalid.selector);
+                }
+                record = Records.endOf(record, Raw.load(record + Records.COUNT));
+            }
         }
     }
 
-    function _recoverRevealers(uint256 desk, Batch memory batch) private view {
+    function _recoverRevealers(Batch memory batch) private view {
         for (uint256 i = 0; i < batch.revealers.length; ++i) {
             Signed memory revealer = batch.revealers[i];
-            batch.keys.push(uint160(revealer.party));
-            batch.keys.push(uint160(_recoverList(desk, TypedData.REVEALS_TYPEHASH, revealer)));
+            batch.setSigner(i, _recoverList(TypedData.REVEALS_TYPEHASH, revealer));
         }
     }
 
-    function _recoverList(uint256 desk, bytes32 typehash, Signed memory signed)
-        private
-        view
-        returns (address)
-    {
+    function _recoverList(bytes32 typehash, Signed memory signed) private view returns (address) {
         bytes32 hash = TypedData.hashWords(typehash, signed.hashes.take());
-        return Signatures.recover(Desk.digest(desk, uint256(hash)), signed.r, signed.vs);
+        return Signatures.recover(Desk.digest(uint256(hash)), signed.r, signed.vs);
     }
 
     /// @dev Asks Providers once for the whole batch.
     function _ask(Batch memory batch) private view returns (FailedClaim[] memory) {
-        Words claims = batch.claims;
-        uint256 claimWords = claims.count();
-        claims.append(batch.keys);
-        claims.append(batch.seeds);
+        uint256 claimWords = batch.claims.count();
+        Words claims = batch.claims.appendGrowing(batch.keys).appendGrowing(batch.seeds);
         bytes memory answer = claims.ask(
             address(PROVIDERS), IProviders.checkBatch.selector, claimWords, batch.keys.count() / 2
         );
+        if (answer.length == NO_FAILURES_BYTES) return new FailedClaim[](0);
         return abi.decode(answer, (FailedClaim[]));
     }
 
@@ -430,7 +449,38 @@ contract Market is IMarket, EIP712 {
     function _post(Batch memory batch) private {
         uint256 operators = batch.newestKeys.count();
         bytes memory answer = batch.records.tell(address(VAULT), IVault.post.selector, batch.jobs, operators);
-        (uint256[] memory refusals, uint256[] memory slashes) = abi.decode(answer, (uint256[], uint256[]));
+        // No list has anything, nor is there anybody to tell Court of: nearly always.
+        if (answer.length == NO_EXCEPTIONS_BYTES && Words.unwrap(batch.referrals) == 0) {
+            _announceAll(batch.records);
+        } else {
+            (uint256[] memory refusals, uint256[] memory slashes) = abi.decode(answer, (uint256[], uint256[]));
+            _announceEach(batch, refusals, slashes);
+        }
+    }
+
+    /// @dev Announces jobs that were all posted as they are: `_announce` for each.
+    function _announceAll(Words records) private {
+        (uint256 record, uint256 last) = (records.first(), records.next());
+        (bytes32 settled, bytes32 without) = (JobSettled.selector, JobWithoutQuorum.selector);
+        assembly ("memory-safe") {
+            for {} lt(record, last) {} {
+                let end := add(add(record, 0xc0), shl(5, mload(add(record, 0xa0))))
+                switch mload(add(record, 0x80))
+                case 0x40 {
+                    let data := add(record, 0x60)
+                    log3(data, sub(end, data), settled, mload(record), mload(add(record, 0x20)))
+                }
+                default {
+                    let data := add(record, 0x80)
+                    log3(data, sub(end, data), without, mload(record), mload(add(record, 0x20)))
+                }
+                record := end
+            }
+        }
+    }
+
+    /// @dev Announces the jobs that were posted, with what was really slashed, and refers them to Court.
+    function _announceEach(Batch memory batch, uint256[] memory refusals, uint256[] memory slashes) private {
         (uint256 refused, uint256 slashed) = (0, 0);
         uint256 record = batch.records.first();
         for (uint256 job = 0; job < batch.jobs; ++job) {
@@ -466,14 +516,16 @@ contract Market is IMarket, EIP712 {
     /// encoded, so it is logged where it lies: JobSettled(job, requester, vote, shares), or
     /// JobWithoutQuorum(job, requester, shares).
     function _announce(uint256 record, uint256 end) private {
-        bool agreed = Raw.load(record + Records.OFFSET) == Records.OFFSET_AFTER_VOTE;
-        (uint256 data, bytes32 topic) = agreed
-            ? (record + Records.VOTE, JobSettled.selector)
-            : (record + Records.OFFSET, JobWithoutQuorum.selector);
-        (uint256 job, uint256 requester) =
-            (Raw.load(record + Records.JOB), Raw.load(record + Records.REQUESTER));
+        (bytes32 settled, bytes32 without) = (JobSettled.selector, JobWithoutQuorum.selector);
         assembly ("memory-safe") {
-            log3(data, sub(end, data), topic, job, requester)
+            let data := add(record, 0x80)
+            let topic := without
+            // Where the shares come after a vote the data starts with that.
+            if eq(mload(data), 0x40) {
+                data := add(record, 0x60)
+                topic := settled
+            }
+            log3(data, sub(end, data), topic, mload(record), mload(add(record, 0x20)))
         }
     }
 

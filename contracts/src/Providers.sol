@@ -51,7 +51,8 @@ contract Providers is IProviders {
         uint256 seats;
         /// The block before the seed block.
         uint256 before;
-        /// The slot of the class's holders.
+        /// A seat, and the slot of the class's holders: hashed together they are the slot of the seat's holder.
+        uint256 seat;
         uint256 holders;
     }
 
@@ -79,6 +80,12 @@ contract Providers is IProviders {
     uint256 public constant SIGNER_DELAY = Parameters.SIGNER_DELAY;
     /// @notice Seconds that a replaced key is honoured.
     uint256 public constant SIGNER_GRACE = Parameters.SIGNER_GRACE;
+
+    // Where these members of Lot lie.
+    uint256 private constant LOT_SEED = 0x20;
+    uint256 private constant LOT_SEATS = 0x40;
+    uint256 private constant LOT_BEFORE = 0x60;
+    uint256 private constant LOT_SEAT = 0x80;
 
     uint256 private constant DROPPED_SEED_BITS = 80;
     uint256 private constant PAIR_BYTES = 64;
@@ -256,18 +263,11 @@ contract Providers is IProviders {
                 cursor := words.offset
             }
             uint256 end = cursor + claimWords * Raw.WORD;
-            bool[] memory spoken = _spoken(end, keys);
+            (bool[] memory spoken, uint256 sure) = _spoken(end, keys);
             Lot[] memory lots = _lots(end + keys * PAIR_BYTES, (words.length - claimWords) / 2 - keys);
-            failures = new FailedClaim[](claimWords / 2);
-            uint256 failed = 0;
-            for (uint256 job = 0; cursor != end; ++job) {
-                FailedClaim failure;
-                (cursor, failure) = _checkJob(cursor, lots, spoken, job);
-                if (FailedClaim.unwrap(failure) != 0) failures[failed++] = failure;
-            }
-            assembly ("memory-safe") {
-                mstore(failures, failed)
-            }
+            uint256 doubtful = _passGood(cursor, end, lots, sure);
+            if (doubtful == end) _returnNothing();
+            failures = _failures(cursor, doubtful, end, lots, spoken);
         }
     }
 
@@ -398,68 +398,150 @@ contract Providers is IProviders {
 
     /// @dev One look at each key of a batch.
     /// @param cursor Where they are in the call data: pairs of an operator and who signed for it.
-    function _spoken(uint256 cursor, uint256 count) private view returns (bool[] memory spoken) {
-        spoken = new bool[](count);
-        for (uint256 i = 0; i < count; ++i) {
-            // Market pushed addresses.
-            // forge-lint: disable-next-line(unsafe-typecast)
-            spoken[i] =
-                isSigner(address(uint160(Raw.given(cursor))), address(uint160(Raw.given(cursor + Raw.WORD))));
-            cursor += PAIR_BYTES;
+    /// @return spoken Whether each is good.
+    /// @return sure How many are good before the first that is not.
+    function _spoken(uint256 cursor, uint256 count)
+        private
+        view
+        returns (bool[] memory spoken, uint256 sure)
+    {
+        unchecked {
+            spoken = new bool[](count);
+            sure = count;
+            for (uint256 i = 0; i < count; ++i) {
+                i = _passSpoken(cursor, count, spoken, i);
+                if (i == count) break;
+                uint256 pair = cursor + i * PAIR_BYTES;
+                (uint256 operator, uint256 signer) = (Raw.given(pair), Raw.given(pair + Raw.WORD));
+                // Market pushed addresses.
+                // forge-lint: disable-next-line(unsafe-typecast)
+                spoken[i] = isSigner(address(uint160(operator)), address(uint160(signer)));
+                if (!spoken[i] && i < sure) sure = i;
+            }
         }
     }
 
+    /// @dev Marks the keys that are their operators' newest ones and in effect, as nearly all are: `isSigner`.
+    /// @return The first from `i` on that may not be, or `count`.
+    function _passSpoken(uint256 cursor, uint256 count, bool[] memory spoken, uint256 i)
+        private
+        view
+        returns (uint256)
+    {
+        assembly ("memory-safe") {
+            cursor := add(cursor, shl(6, i))
+            for {} lt(i, count) { i := add(i, 1) } {
+                mstore(0, calldataload(cursor))
+                mstore(0x20, _signings.slot)
+                let word := sload(keccak256(0, 0x40)) // signer (160), since (48)
+                let signer := calldataload(add(cursor, 0x20))
+                let bad := or(iszero(signer), shl(96, xor(word, signer)))
+                if or(bad, lt(timestamp(), and(shr(160, word), 0xffffffffffff))) { break }
+                mstore(add(add(spoken, 0x20), shl(5, i)), 1)
+                cursor := add(cursor, 0x40)
+            }
+        }
+        return i;
+    }
+
+    /// @dev Jobs are numbered from `cursor` on; the first that may not be good is at `doubtful`.
+    function _failures(uint256 cursor, uint256 doubtful, uint256 end, Lot[] memory lots, bool[] memory spoken)
+        private
+        view
+        returns (FailedClaim[] memory failures)
+    {
+        failures = new FailedClaim[]((end - cursor) / PAIR_BYTES);
+        (uint256 failed, uint256 job, uint256 sure) = (0, 0, _sure(spoken));
+        while (cursor != end) {
+            for (; cursor != doubtful; ++job) {
+                cursor = _nextJob(cursor);
+            }
+            FailedClaim failure = _checkJob(cursor, lots, spoken, job);
+            if (FailedClaim.unwrap(failure) != 0) failures[failed++] = failure;
+            cursor = _nextJob(cursor);
+            ++job;
+            doubtful = _passGood(cursor, end, lots, sure);
+            if (doubtful == end) break;
+        }
+        assembly ("memory-safe") {
+            mstore(failures, failed)
+        }
+    }
+
+    /// @dev An empty list as it is encoded: nearly always the answer of `checkBatch`.
+    function _returnNothing() private pure {
+        assembly ("memory-safe") {
+            mstore(0, 0x20)
+            mstore(0x20, 0)
+            return(0, 0x40)
+        }
+    }
+
+    function _sure(bool[] memory spoken) private pure returns (uint256 sure) {
+        while (sure < spoken.length && spoken[sure]) ++sure;
+    }
+
+    function _nextJob(uint256 cursor) private pure returns (uint256) {
+        return cursor + (SeatClaim.wrap(Raw.given(cursor + Raw.WORD)).claimsOfJob() + 1) * Raw.WORD;
+    }
+
     /// @param cursor Where the job is in the call data; its claims follow.
-    /// @return next Where the next job is.
     /// @return failed The first claim that is not good; zero if all are.
     function _checkJob(uint256 cursor, Lot[] memory lots, bool[] memory spoken, uint256 job)
         private
         view
-        returns (uint256 next, FailedClaim failed)
+        returns (FailedClaim failed)
     {
         unchecked {
             bytes32 id = bytes32(Raw.given(cursor));
+            uint256 next = _nextJob(cursor);
             cursor += Raw.WORD;
-            SeatClaim claim = SeatClaim.wrap(Raw.given(cursor));
-            next = cursor + (claim.following() + 1) * Raw.WORD;
-            Lot memory lot = lots[claim.claimedSeed()];
+            Lot memory lot = lots[SeatClaim.wrap(Raw.given(cursor)).claimedSeed()];
             bytes32 jobSeed = Hashes.efficientKeccak256(lot.seed, id);
-            if (_plainlyGood(cursor, next, lot, jobSeed, spoken)) return (next, failed);
-            for (; cursor != next; cursor += Raw.WORD) {
+            for (SeatClaim claim; cursor != next; cursor += Raw.WORD) {
                 claim = SeatClaim.wrap(Raw.given(cursor));
                 ClaimsResult result = _checkClaim(lot, jobSeed, claim, spoken);
-                if (result != ClaimsResult.Valid) {
-                    return (next, toFailedClaim(result, job, claim.claimedKey()));
-                }
+                if (result != ClaimsResult.Valid) return toFailedClaim(result, job, claim.claimedKey());
             }
         }
     }
 
-    /// @dev Whether these claims are good by seats that have not changed hands since the seed, as nearly all are. In
-    /// assembly: every replica of a batch comes by here. Where it says no, `_checkClaim` finds out.
-    function _plainlyGood(uint256 cursor, uint256 end, Lot memory lot, bytes32 jobSeed, bool[] memory spoken)
+    /// @dev Passes over the jobs whose claims are all good by seats that have not changed hands since the seed, as
+    /// nearly all are. In assembly: every replica of a batch comes by here. Where it stops, `_checkClaim` finds out.
+    /// @param sure How many of the first keys are good.
+    /// @return The job at which it stopped, or `end`.
+    function _passGood(uint256 cursor, uint256 end, Lot[] memory lots, uint256 sure)
         private
         view
-        returns (bool good)
+        returns (uint256)
     {
-        good = lot.found == ClaimsResult.Valid && lot.seats != 0;
-        (uint256 seats, uint256 before, uint256 holders) = (lot.seats, lot.before, lot.holders);
         assembly ("memory-safe") {
-            for {} lt(cursor, end) { cursor := add(cursor, 0x20) } {
-                let claim := calldataload(cursor)
-                mstore(0, jobSeed)
-                mstore(0x20, and(shr(160, claim), 0xff)) // the ticket
-                mstore(0, mod(keccak256(0, 0x40), seats))
-                mstore(0x20, holders)
-                let holder := sload(keccak256(0, 0x40)) // newest (160), since (96)
-                let operator := shl(96, claim)
-                good := and(good, and(iszero(iszero(operator)), eq(shl(96, holder), operator)))
-                good := and(good, iszero(gt(shr(160, holder), before)))
-                let key := and(shr(168, claim), 0xffffff)
-                good := and(good, lt(key, mload(spoken)))
-                good := and(good, mload(add(add(spoken, 0x20), shl(5, key))))
+            for {} lt(cursor, end) {} {
+                let claim := calldataload(add(cursor, 0x20))
+                let lot := and(shr(168, claim), 0xffffff)
+                if iszero(lt(lot, mload(lots))) { break }
+                lot := mload(add(add(lots, 0x20), shl(5, lot)))
+                // The job's seed stays in the first word of scratch, before each ticket.
+                mstore(0, mload(add(lot, LOT_SEED)))
+                mstore(0x20, calldataload(cursor))
+                mstore(0, keccak256(0, 0x40))
+                let next := add(add(cursor, 0x20), shl(5, byte(7, claim))) // claimsOfJob
+                let seats := mload(add(lot, LOT_SEATS))
+                let bad := or(mload(lot), iszero(seats)) // a seed that was not found
+                for { let at := add(cursor, 0x20) } lt(at, next) { at := add(at, 0x20) } {
+                    claim := calldataload(at)
+                    mstore(0x20, byte(11, claim)) // the ticket
+                    mstore(add(lot, LOT_SEAT), mod(keccak256(0, 0x40), seats))
+                    let holder := sload(keccak256(add(lot, LOT_SEAT), 0x40)) // newest (160), since (96)
+                    bad := or(bad, or(shl(96, xor(holder, claim)), iszero(shl(96, claim))))
+                    bad := or(bad, gt(shr(160, holder), mload(add(lot, LOT_BEFORE))))
+                    bad := or(bad, iszero(lt(shr(232, claim), sure))) // the key
+                }
+                if bad { break }
+                cursor := next
             }
         }
+        return cursor;
     }
 
     function _checkClaim(Lot memory lot, bytes32 jobSeed, SeatClaim claim, bool[] memory spoken)

@@ -30,17 +30,38 @@ contract Vault is IVault, ReentrancyGuardTransient {
         uint256 nonceWord;
         uint256 nonces;
         uint256 amount;
-        bool written;
+        /// Where they are in storage.
+        uint256 noncesSlot;
+        uint256 budgetSlot;
+        /// Not zero if nonces and amount are no longer what is in storage.
+        uint256 written;
         /// Of the page's scheduler, and of those before: shares.
         uint256 fees;
-        Words feesBefore;
         /// Where the lines are in memory, and how many operators have one: the operator, and its Sums.
         uint256 lines;
         uint256 operators;
+        /// How many jobs were entered or refused.
+        uint256 jobs;
         uint256 slashed;
+        /// Made when they are needed, which is seldom.
+        Words feesBefore;
         Words slashes;
         Words refusals;
     }
+
+    // Where in memory these members of the book are: it is the first thing there.
+    uint256 private constant BOOK_REQUESTER = 0x80;
+    uint256 private constant BOOK_SCHEDULER = 0xa0;
+    uint256 private constant BOOK_NONCE_WORD = 0xc0;
+    uint256 private constant BOOK_NONCES = 0xe0;
+    uint256 private constant BOOK_AMOUNT = 0x100;
+    uint256 private constant BOOK_NONCES_SLOT = 0x120;
+    uint256 private constant BOOK_BUDGET_SLOT = 0x140;
+    uint256 private constant BOOK_WRITTEN = 0x160;
+    uint256 private constant BOOK_FEES = 0x180;
+    uint256 private constant BOOK_LINES = 0x1a0;
+    uint256 private constant BOOK_OPERATORS = 0x1c0;
+    uint256 private constant BOOK_JOBS = 0x1e0;
 
     /// @notice Seconds that a closed budget still pays for.
     uint256 public constant NOTICE = Parameters.NOTICE;
@@ -171,32 +192,23 @@ contract Vault is IVault, ReentrancyGuardTransient {
         onlyMarket
         returns (uint256[] memory refusals, uint256[] memory slashes)
     {
-        Book memory book = _openBook(jobs, operators, records.length);
+        Book memory book; // at BOOK_REQUESTER
+        _open(book, operators);
         uint256 record;
         assembly ("memory-safe") {
             record := records.offset
         }
-        for (uint256 job = 0; job < jobs; ++job) {
-            uint256 end = Records.endOf(record, Raw.given(record + Records.COUNT));
-            uint256 nonce = Raw.given(record + Records.NONCE);
-            _turnTo(book, Raw.given(record + Records.REQUESTER), _lastShare(end), nonce >> 8);
-            uint256 bit = _bit(nonce);
-            uint256 cost = Records.costOf(record, end);
-            if (book.nonces & bit != 0) {
-                book.refusals.push(job << 8 | uint256(Refusal.NonceSpent));
-            } else if (book.amount < cost) {
-                book.refusals.push(job << 8 | uint256(Refusal.BudgetTooSmall));
-            } else {
-                book.nonces |= bit;
-                book.amount -= cost;
-                book.written = true;
-                _enter(book, record, end);
-            }
-            record = end;
+        uint256 last = record + records.length * Raw.WORD;
+        while (true) {
+            record = _enterPlain(record, last);
+            if (record == last) break;
+            if (!_turnTo(book, record, jobs)) record = _enterOne(book, record, jobs, records.length);
         }
+        assert(book.jobs == jobs); // Market counts its jobs
         _leavePage(book);
         _writeAccounts(book);
-        return (book.refusals.take(), book.slashes.take());
+        (refusals, slashes) = (_taken(book.refusals), _taken(book.slashes));
+        if (refusals.length + slashes.length == 0) _returnNothing();
     }
 
     // --- modules ------------------------------------------------------------------------------
@@ -342,104 +354,256 @@ contract Vault is IVault, ReentrancyGuardTransient {
         _accounts[who].free = free - amount;
     }
 
-    function _openBook(uint256 jobs, uint256 operators, uint256 words)
-        private
-        pure
-        returns (Book memory book)
-    {
-        book.feesBefore = newWords(jobs);
-        book.refusals = newWords(jobs);
-        book.slashes = newWords(words);
-        book.operators = operators;
-        uint256[] memory zeros = new uint256[](operators * LINE_BYTES / Raw.WORD);
+    function _open(Book memory book, uint256 operators) private pure {
+        uint256 lines = Raw.allocate(operators * LINE_BYTES);
+        uint256 position;
         assembly ("memory-safe") {
-            mstore(add(book, 0x100), add(zeros, 0x20)) // lines
+            position := book
+            calldatacopy(lines, calldatasize(), mul(operators, LINE_BYTES)) // zeros
+            mstore(BOOK_LINES, lines)
+            mstore(BOOK_OPERATORS, operators)
+        }
+        assert(position == BOOK_REQUESTER);
+    }
+
+    /// @dev Enters the jobs that are on the open page, unspent, within its budget and without a slash, as nearly all
+    /// are. In assembly: every share of a batch comes by here. Where it stops, `_enterOne` goes on.
+    /// @return The record at which it stopped, or `end`.
+    function _enterPlain(uint256 record, uint256 end) private pure returns (uint256) {
+        assembly ("memory-safe") {
+            for {} lt(record, end) {} {
+                let last := add(add(record, 0xa0), shl(5, calldataload(add(record, 0xa0)))) // the fee
+                let cost := calldataload(last)
+                let bit := calldataload(add(record, 0x40)) // the nonce
+                let other := xor(calldataload(add(record, 0x20)), mload(BOOK_REQUESTER))
+                other := or(other, shl(96, xor(cost, mload(BOOK_SCHEDULER))))
+                other := or(other, xor(shr(8, bit), mload(BOOK_NONCE_WORD)))
+                bit := shl(and(bit, 0xff), 1)
+                if or(other, and(bit, mload(BOOK_NONCES))) { break }
+
+                // Each share goes to its operator's line, and is taken back if the job turns out not to be plain.
+                let fee := and(shr(160, cost), 0xffffffffffffffff)
+                cost := fee
+                other := 0 // from here on all kinds
+                for { let cursor := add(record, 0xc0) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
+                    let share := calldataload(cursor)
+                    let line := shr(232, share) // the place
+                    if iszero(lt(line, mload(BOOK_OPERATORS))) { invalid() } // Market counts them
+                    line := add(mload(BOOK_LINES), shl(6, line))
+                    mstore(line, share) // its low bits are the operator
+                    line := add(line, 0x20)
+                    let amount := and(shr(160, share), 0xffffffffffffffff)
+                    cost := add(cost, amount)
+                    other := or(other, share)
+                    // The amount, and one: WIN_ONE is bit 128, EFFORT_ONE bit 160.
+                    mstore(line, add(mload(line), or(amount, shl(add(128, shl(5, byte(3, share))), 1))))
+                }
+                // Of the kinds of a replica, only Slashed has bit 1.
+                if or(gt(cost, mload(BOOK_AMOUNT)), and(other, shl(225, 1))) {
+                    for { let cursor := add(record, 0xc0) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
+                        let share := calldataload(cursor)
+                        let line := add(add(mload(BOOK_LINES), shl(6, shr(232, share))), 0x20)
+                        let amount := and(shr(160, share), 0xffffffffffffffff)
+                        mstore(line, sub(mload(line), or(amount, shl(add(128, shl(5, byte(3, share))), 1))))
+                    }
+                    break
+                }
+                mstore(BOOK_NONCES, or(mload(BOOK_NONCES), bit))
+                mstore(BOOK_AMOUNT, sub(mload(BOOK_AMOUNT), cost))
+                mstore(BOOK_FEES, add(mload(BOOK_FEES), fee))
+                mstore(BOOK_JOBS, add(mload(BOOK_JOBS), 1))
+                mstore(BOOK_WRITTEN, 1)
+                record := add(last, 0x20)
+            }
+        }
+        return record;
+    }
+
+    /// @dev Enters a job of the open page, or refuses it, whatever it is like.
+    /// @return end Where the next one is.
+    function _enterOne(Book memory book, uint256 record, uint256 jobs, uint256 words)
+        private
+        view
+        returns (uint256 end)
+    {
+        end = Records.endOf(record, Raw.given(record + Records.COUNT));
+        uint256 nonce = Raw.given(record + Records.NONCE);
+        uint256 bit = _bit(nonce);
+        uint256 cost = Records.costOf(record, end);
+        if (book.nonces & bit != 0) {
+            _refuse(book, Refusal.NonceSpent, jobs);
+        } else if (book.amount < cost) {
+            _refuse(book, Refusal.BudgetTooSmall, jobs);
+        } else {
+            book.nonces |= bit;
+            book.amount -= cost;
+            book.written = 1;
+            _enter(book, record, end, words);
+        }
+        ++book.jobs;
+    }
+
+    function _refuse(Book memory book, Refusal refusal, uint256 jobs) private pure {
+        if (Words.unwrap(book.refusals) == 0) book.refusals = newWords(jobs);
+        book.refusals.push(book.jobs << 8 | uint256(refusal));
+    }
+
+    /// @dev Two empty lists as they are encoded: nearly always the answer of `post`.
+    function _returnNothing() private pure {
+        assembly ("memory-safe") {
+            mstore(0x80, 0x40)
+            mstore(0xa0, 0x60)
+            mstore(0xc0, 0)
+            mstore(0xe0, 0)
+            return(0x80, 0x80)
         }
     }
 
-    /// @dev Opens the page that a record is about.
-    function _turnTo(Book memory book, uint256 requester, uint256 lastShare, uint256 nonceWord) private {
-        uint256 scheduler = Records.partyOf(lastShare);
+    function _taken(Words words) private pure returns (uint256[] memory items) {
+        if (Words.unwrap(words) != 0) items = words.take();
+    }
+
+    /// @dev Opens the page that a record is about; false if it is open.
+    function _turnTo(Book memory book, uint256 record, uint256 jobs) private returns (bool) {
+        uint256 requester = Raw.given(record + Records.REQUESTER);
+        uint256 nonceWord = Raw.given(record + Records.NONCE) >> 8;
+        uint256 fee = Raw.given(Records.endOf(record, Raw.given(record + Records.COUNT)) - Raw.WORD);
+        uint256 scheduler = Records.partyOf(fee);
         // No requester is zero, so the first record opens a page.
         if (book.requester == requester && book.scheduler == scheduler && book.nonceWord == nonceWord) {
-            return;
+            return false;
         }
         _leavePage(book);
-        if (book.scheduler != scheduler) _endFees(book);
+        if (book.scheduler != scheduler) _endFees(book, jobs);
         (book.requester, book.scheduler, book.nonceWord) = (requester, scheduler, nonceWord);
-        book.nonces = _nonces[_party(requester)][nonceWord];
-        book.amount = _budgets[_party(requester)][_party(scheduler)].amount;
+        mapping(uint256 => uint256) storage words = _nonces[_party(requester)];
+        Budget storage budget_ = _budgets[_party(requester)][_party(scheduler)];
+        book.amount = budget_.amount;
+        assembly ("memory-safe") {
+            mstore(0, nonceWord)
+            mstore(0x20, words.slot)
+            let slot := keccak256(0, 0x40) // words[nonceWord]
+            mstore(BOOK_NONCES_SLOT, slot)
+            mstore(BOOK_NONCES, sload(slot))
+            mstore(BOOK_BUDGET_SLOT, budget_.slot)
+        }
+        return true;
     }
 
     function _leavePage(Book memory book) private {
-        if (!book.written) return;
-        _nonces[_party(book.requester)][book.nonceWord] = book.nonces;
-        // It only became smaller.
-        // forge-lint: disable-next-line(unsafe-typecast)
-        _budgets[_party(book.requester)][_party(book.scheduler)].amount = uint64(book.amount);
-        book.written = false;
+        if (book.written == 0) return;
+        assembly ("memory-safe") {
+            sstore(mload(BOOK_NONCES_SLOT), mload(BOOK_NONCES))
+            // The amount is the lowest 64 bits of its budget, and only became smaller.
+            let slot := mload(BOOK_BUDGET_SLOT)
+            sstore(slot, or(shl(64, shr(64, sload(slot))), mload(BOOK_AMOUNT)))
+        }
+        book.written = 0;
     }
 
-    function _endFees(Book memory book) private pure {
+    /// @dev Every account is written in the end.
+    function _endFees(Book memory book, uint256 jobs) private pure {
         if (book.fees == 0) return;
+        if (Words.unwrap(book.feesBefore) == 0) book.feesBefore = newWords(jobs);
         book.feesBefore.push(Records.toWord(book.scheduler, book.fees, Records.FEE));
         book.fees = 0;
     }
 
-    function _lastShare(uint256 end) private pure returns (uint256) {
-        unchecked {
-            return Raw.given(end - Raw.WORD);
-        }
-    }
-
     /// @dev Adds a job's shares to the lines. No sum of payments outgrows 64 bits: they came out of budgets.
-    function _enter(Book memory book, uint256 record, uint256 end) private view {
-        bool slashing = Records.addUp(record, end, book.lines, book.operators);
-        book.fees += Records.amountOf(_lastShare(end));
-        if (!slashing) return;
-        for (uint256 cursor = record + Records.SHARES; cursor != end; cursor += Raw.WORD) {
+    /// @param words How many the records have, so that there are fewer slashes.
+    function _enter(Book memory book, uint256 record, uint256 end, uint256 words) private view {
+        book.fees += Records.amountOf(Raw.given(end - Raw.WORD));
+        for (uint256 cursor = record + Records.SHARES; cursor != end - Raw.WORD; cursor += Raw.WORD) {
             uint256 share = Raw.given(cursor);
-            if (Records.kindOf(share) == Records.SLASHED) _slash(book, share);
+            uint256 place = Records.placeOf(share);
+            assert(place < book.operators); // Market counts its operators
+            uint256 line = book.lines + place * LINE_BYTES;
+            uint256 sums = Raw.load(line + Raw.WORD);
+            Raw.store(line, share);
+            if (Records.kindOf(share) != Records.SLASHED) {
+                sums += Records.amountOf(share);
+                sums += Records.kindOf(share) == Records.WON ? WIN_ONE : EFFORT_ONE;
+            } else {
+                uint256 amount = _slashable(Sums.wrap(sums), share);
+                sums += amount * SLASHED_ONE + FAULT_ONE;
+                if (Words.unwrap(book.slashes) == 0) book.slashes = newWords(words);
+                book.slashes.push(amount);
+                book.slashed += amount;
+            }
+            Raw.store(line + Raw.WORD, sums);
         }
     }
 
     /// @dev A slash ends at what earlier ones of the batch left of the stake; what is locked answers for something
     /// else.
-    function _slash(Book memory book, uint256 share) private view {
-        uint256 place = Records.placeOf(share);
-        assert(place < book.operators); // Market counts its operators
-        uint256 line = book.lines + place * LINE_BYTES;
-        uint256 sums = Raw.load(line + Raw.WORD);
-        Account memory books = _accounts[_party(Records.partyOf(share))];
-        uint256 available = books.bond - books.locked - Sums.wrap(sums).slashedOf();
-        uint256 amount = Records.amountOf(share);
+    function _slashable(Sums sums, uint256 share) private view returns (uint256 amount) {
+        Account memory books = _accounts[_party(share)];
+        uint256 available = books.bond - books.locked - sums.slashedOf();
+        amount = Records.amountOf(share);
         if (amount > available) amount = available;
-        Raw.store(line, Records.partyOf(share));
-        Raw.store(line + Raw.WORD, sums + amount * SLASHED_ONE + FAULT_ONE);
-        book.slashes.push(amount);
-        book.slashed += amount;
     }
 
     function _writeAccounts(Book memory book) private {
-        uint256 end = book.lines + book.operators * LINE_BYTES;
-        for (uint256 line = book.lines; line != end; line += LINE_BYTES) {
-            Sums sums = Sums.wrap(Raw.load(line + Raw.WORD));
-            if (Sums.unwrap(sums) == 0) continue;
-            address operator = _party(Raw.load(line));
-            Account memory books = _accounts[operator];
-            books.free += sums.paidOf();
-            books.bond -= sums.slashedOf();
-            books.wins = _addUp(books.wins, sums.winsOf());
-            books.faults = _addUp(books.faults, sums.faultsOf());
-            _accounts[operator] = books;
-            emit OperatorSettled(operator, sums);
+        unchecked {
+            uint256 end = book.lines + book.operators * LINE_BYTES;
+            for (uint256 line = book.lines; line != end; line += LINE_BYTES) {
+                line = _creditPlain(line, end);
+                if (line == end) break;
+                Sums sums = Sums.wrap(Raw.load(line + Raw.WORD));
+                address operator = _party(Raw.load(line));
+                _credit(operator, sums);
+                emit OperatorSettled(operator, sums);
+            }
         }
-        _endFees(book);
-        for (uint256 i = 0; i < book.feesBefore.count(); ++i) {
-            uint256 share = book.feesBefore.get(i);
+        // Who earned the last fees stands nowhere else.
+        if (book.fees != 0) _accounts[_party(book.scheduler)].free += book.fees.toUint64();
+        if (Words.unwrap(book.feesBefore) != 0) _writeFees(book.feesBefore);
+        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed.toUint64();
+    }
+
+    function _writeFees(Words fees) private {
+        for (uint256 i = 0; i < fees.count(); ++i) {
+            uint256 share = fees.get(i);
             _accounts[_party(share)].free += Records.amountOf(share).toUint64();
         }
-        if (book.slashed != 0) _accounts[TREASURY].free += book.slashed.toUint64();
+    }
+
+    /// @dev Pays the operators that were not slashed and whose numbers stay within their bits, as nearly all: `_credit`
+    /// on the word that an account is, and the event.
+    /// @return The line at which it stopped, or `end`.
+    function _creditPlain(uint256 line, uint256 end) private returns (uint256) {
+        bytes32 topic = OperatorSettled.selector;
+        assembly ("memory-safe") {
+            for {} lt(line, end) { line := add(line, LINE_BYTES) } {
+                // paid (64), slashed (64), wins (32), efforts (32), faults (32)
+                let sums := mload(add(line, 0x20))
+                if iszero(sums) { continue }
+                let paid := and(sums, 0xffffffffffffffff)
+                let wins := and(shr(128, sums), 0xffffffff)
+                mstore(0, shr(96, shl(96, mload(line))))
+                mstore(0x20, _accounts.slot)
+                let slot := keccak256(0, 0x40) // _accounts[operator]
+                // free (64), bond (64), locked (64), wins (32), faults (32)
+                let word := sload(slot)
+                let wide := shr(64, add(and(word, 0xffffffffffffffff), paid))
+                wide := or(wide, shr(32, add(and(shr(192, word), 0xffffffff), wins)))
+                if or(wide, or(shr(192, sums), and(shr(64, sums), 0xffffffffffffffff))) { break }
+                sstore(slot, add(word, or(paid, shl(192, wins))))
+                wide := mload(0)
+                mstore(0, sums)
+                log2(0, 0x20, topic, wide)
+            }
+        }
+        return line;
+    }
+
+    function _credit(address operator, Sums sums) private {
+        Account memory books = _accounts[operator];
+        books.free += sums.paidOf();
+        books.bond -= sums.slashedOf();
+        books.wins = _addUp(books.wins, sums.winsOf());
+        books.faults = _addUp(books.faults, sums.faultsOf());
+        _accounts[operator] = books;
     }
 
     function _party(uint256 word) private pure returns (address) {

@@ -5,24 +5,36 @@ import {IMarket} from "../interfaces/IMarket.sol";
 import {Records} from "./Records.sol";
 import {Words, newWords} from "./Words.sol";
 
+// Where in memory these members of a batch in the packed form are, and from the start of a Signed its hashes.
+uint256 constant BATCH_JOBS = 0x17a0;
+uint256 constant BATCH_RECORDS = 0x17c0;
+uint256 constant BATCH_CLAIMS = 0x17e0;
+uint256 constant BATCH_KEYS = 0x1800;
+uint256 constant BATCH_NEWEST_KEYS = 0x1860;
+uint256 constant BATCH_PAYERS = 0x1880;
+uint256 constant BATCH_REVEALERS = 0x18a0;
+uint256 constant SIGNED_HASHES = 0x60;
+
 /// @notice The receipts of one transaction while they are judged.
 struct Batch {
     /// How many jobs are good so far, and what each does to the books (`Records`).
     uint256 jobs;
     Words records;
-    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds.
+    /// What Providers has to confirm: jobs and claims (`IProviders.checkBatch`), keys, and seeds. A key is an operator and
+    /// who signed for it; nobody where nothing was signed.
     Words claims;
     Words keys;
     Words seeds;
-    /// The distinct operators; of no meaning where the form brings them in a table. For each the last key that signed
-    /// for it, above 160 bits its place in `keys`.
+    /// The distinct operators, each with its place above 232 bits; and for each the last key that signed for it, with
+    /// that one's place in `keys` above 160 bits.
     Words operators;
     Words newestKeys;
-    /// Who signs once for the whole batch, if anybody, and for each job its place in `payers`.
+    /// Who signs once for the whole batch, if anybody.
     Signed[] payers;
     Signed[] revealers;
-    Words payerOf;
-    /// For each job that concerns Court: what its commitments hash to; and its bond, its chance of an audit, and its
+    /// How many receipts there are, good or bad.
+    uint256 receipts;
+    /// Made when the first job concerns Court. For each such job: what its commitments hash to; and its bond, its chance of an audit, and its
     /// place among the jobs, in one word.
     Words referrals;
     /// The current one of them, and how many were kept when jobs were dropped.
@@ -48,21 +60,21 @@ library Batches {
     uint256 private constant TERMS_BITS = 80;
     uint256 private constant TERMS_MASK = 2 ** TERMS_BITS - 1;
 
-    /// @notice A batch with room for all of these, and no seed or operator yet.
-    function create(uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
+    /// @notice Makes room for all of these.
+    function create(Batch memory batch, uint256 receipts, uint256 replicas, uint256 operators, uint256 seeds)
         internal
         pure
-        returns (Batch memory batch)
     {
         unchecked {
-            // Beside its replicas a job has a head and its fee, or its id.
-            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
-            batch.keys = newWords(2 * (replicas + operators));
-            batch.seeds = newWords(2 * seeds);
-            // Keys and seeds follow the claims in the end.
-            batch.claims = newWords(receipts + 3 * replicas + 2 * operators + 2 * seeds);
+            batch.receipts = receipts;
+            batch.operators = newWords(operators);
             batch.newestKeys = newWords(operators);
-            batch.referrals = newWords(REFERRAL_WORDS * receipts);
+            // Few operators change their keys within a batch.
+            batch.keys = newWords(2 * operators);
+            batch.seeds = newWords(2 * seeds);
+            // Beside its replicas a job has a head and its fee, or its id. Keys and seeds follow the claims in the end.
+            batch.records = newWords(replicas + (Records.HEAD_WORDS + 1) * receipts);
+            batch.claims = newWords(receipts + replicas + 2 * operators + 2 * seeds);
         }
     }
 
@@ -78,10 +90,20 @@ library Batches {
     function placeOf(Batch memory batch, address operator) internal pure returns (uint256 place) {
         uint256 count = batch.operators.count();
         for (place = 0; place < count; ++place) {
-            if (batch.operators.get(place) == uint160(operator)) return place;
+            // Truncation is the extraction.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            if (address(uint160(batch.operators.get(place))) == operator) return place;
         }
-        batch.operators.push(uint160(operator));
-        batch.newestKeys.push(0);
+        add(batch, uint160(operator));
+    }
+
+    /// @notice Adds an operator, at the next place, and room for its key.
+    function add(Batch memory batch, uint256 operator) internal pure {
+        uint256 place = batch.operators.count();
+        batch.operators.push(operator | place << Records.PLACE_SHIFT);
+        batch.newestKeys.push(batch.keys.count() / 2 << PARTY_BITS);
+        batch.keys.push(operator);
+        batch.keys.push(0);
     }
 
     /// @notice The place of a seed. Receipts that follow each other share it.
@@ -100,7 +122,7 @@ library Batches {
         return words / 2;
     }
 
-    /// @notice The place of an operator's key, which is a new one unless it is the last that signed.
+    /// @notice The place of an operator's key, which is a new one unless it is the first or the last that signed.
     /// @param signer Not zero.
     function keyOf(Batch memory batch, uint256 operatorPlace, uint256 operator, address signer)
         internal
@@ -110,11 +132,23 @@ library Batches {
         uint256 newest = batch.newestKeys.get(operatorPlace);
         // Truncation is the extraction.
         // forge-lint: disable-next-line(unsafe-typecast)
-        if (address(uint160(newest)) == signer) return newest >> PARTY_BITS;
-        place = batch.keys.count() >> 1;
-        batch.keys.push(operator);
-        batch.keys.push(uint160(signer));
+        address last = address(uint160(newest));
+        if (last == signer) return newest >> PARTY_BITS;
+        if (last == address(0)) {
+            place = newest >> PARTY_BITS;
+            setSigner(batch, place, signer);
+        } else {
+            place = batch.keys.count() >> 1;
+            if (batch.keys.isFull()) batch.keys = batch.keys.grown(batch.keys.count());
+            batch.keys.push(operator);
+            batch.keys.push(uint160(signer));
+        }
         batch.newestKeys.set(operatorPlace, place << PARTY_BITS | uint160(signer));
+    }
+
+    /// @notice Who signed as this key.
+    function setSigner(Batch memory batch, uint256 key, address signer) internal pure {
+        batch.keys.set(2 * key + 1, uint160(signer));
     }
 
     /// @notice Adds a struct hash to what somebody signs once.
@@ -126,6 +160,9 @@ library Batches {
     /// @notice The job that is about to be added concerns Court.
     function refer(Batch memory batch, uint256 commits, uint256 bond, uint256 auditBps) internal pure {
         unchecked {
+            if (Words.unwrap(batch.referrals) == 0) {
+                batch.referrals = newWords(REFERRAL_WORDS * batch.receipts);
+            }
             batch.referrals.push(commits);
             batch.referrals.push(bond | auditBps << 64 | batch.jobs << TERMS_BITS);
         }
@@ -134,6 +171,7 @@ library Batches {
     /// @notice Whether the current referral is there and of the job at this place.
     function refers(Batch memory batch, uint256 job) internal pure returns (bool) {
         unchecked {
+            if (Words.unwrap(batch.referrals) == 0) return false;
             uint256 word = REFERRAL_WORDS * batch.referral + 1;
             return word < batch.referrals.count() && batch.referrals.get(word) >> TERMS_BITS == job;
         }
@@ -160,6 +198,7 @@ library Batches {
 
     /// @notice Only those that were kept stay, and the first of them is the current one.
     function cutReferrals(Batch memory batch) internal pure {
+        if (Words.unwrap(batch.referrals) == 0) return;
         batch.referrals.rewind(REFERRAL_WORDS * batch.keptReferrals);
         batch.referral = 0;
     }

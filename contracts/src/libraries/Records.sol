@@ -80,8 +80,7 @@ library Records {
         }
     }
 
-    /// @notice All that leaves the requester's budget: every share that is not slashed. In assembly, as `addUp`: all
-    /// shares of a batch come by here.
+    /// @notice All that leaves the requester's budget: every share that is not slashed.
     /// @param record Where it is in the call data, and `end` where it ends.
     function costOf(uint256 record, uint256 end) internal pure returns (uint256 cost) {
         assembly ("memory-safe") {
@@ -89,36 +88,6 @@ library Records {
                 let share := calldataload(cursor)
                 let slashed := eq(and(shr(KIND_SHIFT, share), 0xff), SLASHED)
                 cost := add(cost, mul(and(shr(AMOUNT_SHIFT, share), 0xffffffffffffffff), iszero(slashed)))
-            }
-        }
-    }
-
-    /// @notice Adds what the replicas are paid to their operators' lines; says whether there are slashes too, which
-    /// depend on the stakes.
-    /// @param lines Where in memory the lines are, by the operators' places: the operator, and its Sums.
-    /// @param count How many there are.
-    function addUp(uint256 record, uint256 end, uint256 lines, uint256 count)
-        internal
-        pure
-        returns (bool slashing)
-    {
-        assembly ("memory-safe") {
-            let last := sub(end, 0x20) // the fee
-            for { let cursor := add(record, SHARES) } lt(cursor, last) { cursor := add(cursor, 0x20) } {
-                let share := calldataload(cursor)
-                let kind := and(shr(KIND_SHIFT, share), 0xff)
-                if eq(kind, SLASHED) {
-                    slashing := 1
-                    continue
-                }
-                let place := shr(PLACE_SHIFT, share)
-                if iszero(lt(place, count)) { invalid() } // Market counts its operators
-                let line := add(lines, shl(6, place))
-                mstore(line, shr(96, shl(96, share)))
-                // The amount, and one: WIN_ONE is bit 128, EFFORT_ONE bit 160.
-                let one := shl(add(128, shl(5, kind)), 1)
-                line := add(line, 0x20)
-                mstore(line, add(mload(line), or(and(shr(AMOUNT_SHIFT, share), 0xffffffffffffffff), one)))
             }
         }
     }

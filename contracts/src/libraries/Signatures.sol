@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+/// @dev The largest s of the lower half of the curve's order (EIP-2).
+uint256 constant S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
+
 /// @notice Who signed a digest: plain ECDSA, one form of each signature.
 /// @dev Inside, a signature is in the compact form of EIP-2098: r, and s with the parity of v on top.
 library Signatures {
     uint256 private constant BYTES = 65;
     uint256 private constant PARITY_BIT = 255;
-    /// @dev The largest s of the lower half of the curve's order (EIP-2).
-    uint256 private constant S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
 
     /// @notice The compact form of r (32) | s (32) | v (27 or 28); zeros, which nobody signs, for any other form.
     function compact(bytes calldata signature) internal pure returns (bytes32 r, bytes32 vs) {

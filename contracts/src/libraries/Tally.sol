@@ -34,6 +34,13 @@ library Tally {
         }
     }
 
+    /// @notice The lower median of the seconds of all votes.
+    function medianOfAll(uint256[] memory votes) internal pure returns (uint256) {
+        unchecked {
+            return _lowerMedian(votes, (uint256(1) << votes.length) - 1, votes.length);
+        }
+    }
+
     /// @dev In assembly, like the median: every vote comes by here.
     function _agreeing(uint256[] memory votes, uint256 first)
         private

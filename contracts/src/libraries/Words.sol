@@ -7,7 +7,23 @@ pragma solidity 0.8.37;
 /// (0x40), the length (0xc0), and the words (0xe0). So a list is handed to another contract where it lies.
 type Words is uint256;
 
-using {push, isFull, count, first, next, extend, get, set, append, rewind, take, ask, tell} for Words global;
+using {
+    push,
+    isFull,
+    count,
+    first,
+    next,
+    extend,
+    get,
+    set,
+    append,
+    appendGrowing,
+    grown,
+    rewind,
+    take,
+    ask,
+    tell
+} for Words global;
 
 uint256 constant LENGTH_AT = 0xc0;
 uint256 constant FIRST_AT = 0xe0;
@@ -96,6 +112,23 @@ function append(Words words, Words others) pure {
         mcopy(end, start, size)
         mstore(words, newEnd)
     }
+}
+
+/// @notice The same words in a list with room for so many more.
+function grown(Words words, uint256 more) pure returns (Words larger) {
+    larger = newWords(words.count() + more);
+    larger.append(words);
+}
+
+/// @notice Adds another list's words, in a new list where there is no room for them.
+function appendGrowing(Words words, Words others) pure returns (Words all) {
+    uint256 size = others.count();
+    bool room;
+    assembly ("memory-safe") {
+        room := iszero(gt(add(mload(words), shl(5, size)), mload(add(words, 0x20))))
+    }
+    all = room ? words : words.grown(size);
+    all.append(others);
 }
 
 /// @notice Drops all words from the `length`th on.

@@ -19,11 +19,11 @@ enum ClaimsResult {
     NotSigner
 }
 
-/// @notice One replica of a batch, as Market has Providers confirm it: operator (160) | ticket (8) | key (24) |
-/// seed (24) | how many more claims of the same job follow (8). Key and seed are places in the batch's lists.
+/// @notice One replica of a batch, as Market has Providers confirm it: operator (160) | ticket (8) | seed (24) | how many
+/// claims its job has (8) | 32 bits without meaning | key (24). Key and seed are places in the batch's lists.
 type SeatClaim is uint256;
 
-using {claimedOperator, claimedTicket, claimedKey, claimedSeed, following} for SeatClaim global;
+using {claimedOperator, claimedTicket, claimedKey, claimedSeed, claimsOfJob} for SeatClaim global;
 
 // Truncation is the extraction in all of these.
 // forge-lint: disable-start(unsafe-typecast)
@@ -37,15 +37,15 @@ function claimedTicket(SeatClaim claim) pure returns (uint256) {
 }
 
 function claimedKey(SeatClaim claim) pure returns (uint256) {
-    return SeatClaim.unwrap(claim) >> 168 & type(uint24).max;
+    return SeatClaim.unwrap(claim) >> 232;
 }
 
 function claimedSeed(SeatClaim claim) pure returns (uint256) {
-    return SeatClaim.unwrap(claim) >> 192 & type(uint24).max;
+    return SeatClaim.unwrap(claim) >> 168 & type(uint24).max;
 }
 
-function following(SeatClaim claim) pure returns (uint256) {
-    return SeatClaim.unwrap(claim) >> 216;
+function claimsOfJob(SeatClaim claim) pure returns (uint256) {
+    return SeatClaim.unwrap(claim) >> 192 & type(uint8).max;
 }
 
 // forge-lint: disable-end(unsafe-typecast)

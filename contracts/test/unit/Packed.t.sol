@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../../src/interfaces/IMarket.sol";
-import {Receipt} from "../../src/types/Orders.sol";
+import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
 import {PackedFixture} from "../utils/PackedFixture.sol";
 import {Vm, vm} from "../utils/Vm.sol";
 
@@ -44,6 +44,61 @@ contract PackedTest is PackedFixture {
         changed = _poke(changed, bound(position2, 0, LENGTH - 1), value2);
         vm.assume(keccak256(changed) != keccak256(packed));
         _assertWorthless(changed);
+    }
+
+    /// @dev Whoever comes first: all six orders of three times.
+    function test_median() public {
+        uint32[3] memory secs = [uint32(300), 307, 314];
+        for (uint256 n = 0; n < 6; ++n) {
+            Receipt memory receipt = _draft(_order(0, n));
+            (uint256 first, uint256 second) = (n % 3, (n % 3 + 1 + n / 3) % 3);
+            receipt.replicas[0].secs = secs[first];
+            receipt.replicas[1].secs = secs[second];
+            receipt.replicas[2].secs = secs[3 - first - second];
+            Vm.Log[] memory logs = _logsOf(_pack(_batch(_seal(receipt))));
+            assertTrue(logs[logs.length - 1].topics[0] == IMarket.JobSettled.selector, "settled");
+            (bytes32 vote,) = abi.decode(logs[logs.length - 1].data, (bytes32, uint256[]));
+            assertEq(uint32(uint256(vote)), 307, "the middle one");
+        }
+    }
+
+    /// @dev Even where the address that a high s recovers to is the registered key.
+    function test_signature_highS() public {
+        Order memory order = _order(0, 1);
+        order.expiry += 1 days;
+        Receipt memory receipt = _seal(_draft(order));
+        Replica memory replica = receipt.replicas[0];
+        bytes32 job = market.jobId(order);
+        bytes32 digest =
+            market.revealDigest(job, _commitSet(receipt, job), replica.tag, replica.rate, replica.secs);
+        (bytes32 r,,) = _parts(replica.sig);
+        address signer = ecrecover(digest, 27, r, bytes32(HALF_ORDER + 1));
+        assertTrue(signer != address(0), "somebody");
+        vm.prank(replica.operator);
+        providers.setSigner(signer);
+        bytes memory packed = _pack(_batch(receipt));
+        uint256 s = 32 + VOTE_AT + 47 + 32;
+        assembly ("memory-safe") {
+            mstore(add(packed, s), add(HALF_ORDER, 1))
+        }
+        vm.warp(vm.getBlockTimestamp() + 1 days);
+        assertTrue(providers.isSigner(replica.operator, signer), "its key by now");
+        Vm.Log[] memory logs = _logsOf(packed);
+        assertEq(_skippedFor(logs, IMarket.Market_RevealSignatureInvalid.selector), 1, "not signed");
+    }
+
+    /// @dev Each claim names the key that signed for it: one that is not the operator's spoils its own job only.
+    function test_signature_twoKeys() public {
+        Receipt[] memory receipts = new Receipt[](3);
+        (receipts[0], receipts[1], receipts[2]) = (_honest(0, 1), _honest(0, 2), _honest(0, 3));
+        address operator = receipts[1].replicas[2].operator;
+        uint256 key = signerKeyOf[operator];
+        signerKeyOf[operator] = 0x7777;
+        receipts[1] = _seal(receipts[1]);
+        signerKeyOf[operator] = key;
+        Vm.Log[] memory logs = _logsOf(_pack(receipts));
+        assertEq(_skippedFor(logs, IMarket.Market_SignerNotRegistered.selector), 1, "the second");
+        assertEq(_countOf(logs, IMarket.JobSettled.selector), 2, "not the others");
     }
 
     // --- malformed bytes ----------------------------------------------------------------------

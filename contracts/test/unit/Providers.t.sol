@@ -6,6 +6,7 @@ import {Blockhash} from "@openzeppelin/contracts/utils/Blockhash.sol";
 import {IProviders} from "../../src/interfaces/IProviders.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
 import {Order, Receipt} from "../../src/types/Orders.sol";
+import {ClaimsResult, FailedClaim} from "../../src/types/Seats.sol";
 import {MarketFixture} from "../utils/MarketFixture.sol";
 import {vm} from "../utils/Vm.sol";
 
@@ -16,6 +17,49 @@ contract ProvidersTest is MarketFixture {
     /// The runtime code of EIP-2935, https://eips.ethereum.org/EIPS/eip-2935
     bytes private constant HISTORY_CODE =
         hex"3373fffffffffffffffffffffffffffffffffffffffe14604657602036036042575f35600143038111604257611fff81430311604257611fff9006545f5260205ff35b5f5ffd5b5f35611fff60014303065500";
+
+    // --- claims of a batch --------------------------------------------------------------------
+
+    /// @dev A seat that has changed hands since is still who had it then.
+    function test_checkBatch_formerSeat() public {
+        address former = _operator(0);
+        vm.prank(former);
+        providers.unstake(CLASS, SEATS_EACH); // the last operator's seats fill the holes
+        bytes32 job = JOB;
+        while (providers.drawTicket(CLASS, seedBlock, job, 0) != former) job = keccak256(abi.encode(job));
+        assertEq(_failureOf(job, former, vm.addr(SIGNER_KEY)), 0, "it had the seat");
+        address latter = _operator(OPERATORS - 1);
+        uint256 failure = _failureOf(job, latter, vm.addr(SIGNER_KEY + OPERATORS - 1));
+        assertEq(failure, uint256(ClaimsResult.NotDrawn), "it has it now");
+    }
+
+    /// @dev Its key in effect, its next one too early, its last one in the grace and after it; nobody's.
+    function test_checkBatch_signer() public {
+        bytes32 job = JOB;
+        address operator = providers.drawTicket(CLASS, seedBlock, job, 0);
+        (address last, address next) = (providers.signerOf(operator), vm.addr(0x7777));
+        assertEq(_failureOf(job, operator, last), 0, "in effect");
+        vm.prank(operator);
+        providers.setSigner(next);
+        assertEq(_failureOf(job, operator, next), uint256(ClaimsResult.NotSigner), "too early");
+        assertEq(_failureOf(job, operator, last), 0, "still in effect");
+        vm.warp(vm.getBlockTimestamp() + 1 days);
+        assertEq(_failureOf(job, operator, next), 0, "by now");
+        assertEq(_failureOf(job, operator, last), 0, "in its grace");
+        vm.warp(vm.getBlockTimestamp() + 12 hours);
+        assertEq(_failureOf(job, operator, last), uint256(ClaimsResult.NotSigner), "after it");
+        assertEq(_failureOf(job, operator, address(0)), uint256(ClaimsResult.NotSigner), "nobody");
+    }
+
+    /// @dev What is wrong with one claim of one job at ticket 0; zero for nothing.
+    function _failureOf(bytes32 job, address operator, address signer) private view returns (uint256) {
+        uint256[] memory words = new uint256[](6);
+        (words[0], words[1]) = (uint256(job), uint256(uint160(operator)) | 1 << 192);
+        (words[2], words[3]) = (uint160(operator), uint160(signer));
+        (words[4], words[5]) = (uint256(CLASS), seedBlock);
+        FailedClaim[] memory failures = providers.checkBatch(2, 1, words);
+        return failures.length == 0 ? 0 : uint256(failures[0].failure());
+    }
 
     // --- stake, unstake, exit -----------------------------------------------------------------
 
