@@ -121,8 +121,8 @@ class RandomCases:
         """Bring a case to its end, now that all its times are over."""
         case = self._twin.court.cases[trial.job]
         if case.panel is None:
-            released = await self._release(trial, case) or await self._release(trial, case)
-            assert released, "anybody releases what nobody appealed against; the first may err"
+            released = await self._case_call("release", trial, case, self._anybody())
+            assert released, "anybody releases what nobody appealed against"
             return
         assert await self._close(trial, case, NOTHING), "anybody closes what is over"
 
@@ -135,7 +135,8 @@ class RandomCases:
         if not trial.wanted:
             return False
         if not case.settled.agreed:
-            return await self._case_call("escalate", trial, case, self._anybody())
+            trial.wanted = await self._try("escalate", trial, case, self._anybody())
+            return trial.wanted
         if case.order.audit_bps and (not case.held or self._random.random() < 0.6):
             return await self._audit(trial, case)
         return await self._appeal(trial, case)
@@ -145,9 +146,8 @@ class RandomCases:
         payer = self._random.choice([*slashed, self._anybody()])
         if self._random.random() < 0.8 and case.panel_cost < 5_000 * USD:
             await self._deposit(payer, case.panel_cost)
-        called = await self._case_call("appeal", trial, case, payer)
-        trial.wanted = called
-        return called
+        trial.wanted = await self._try("appeal", trial, case, payer)
+        return trial.wanted
 
     async def _audit(self, trial: Trial, case: Case) -> bool:
         if not self._rarely():
@@ -159,12 +159,21 @@ class RandomCases:
             await self._top_up(giver, case.order.scheduler, short)
         if self._random.random() < 0.2:
             await self._keep_seed(court_model.audit_block(case.entered_in))
-        called = await self._case_call("audit", trial, case, self._anybody())
+        called = await self._try("audit", trial, case, self._anybody())
         trial.wanted = called or self._rarely() or bool(case.held)
         return called
 
     async def _release(self, trial: Trial, case: Case) -> bool:
-        return await self._case_call("release", trial, case, self._anybody())
+        return await self._try("release", trial, case, self._anybody())
+
+    async def _try(self, verb: str, trial: Trial, case: Case, sender: str) -> bool:
+        """Take a step, now and then with a matter that is not as it was entered."""
+        if self._random.random() >= 0.03:
+            return await self._case_call(verb, trial, case, sender)
+        return await self._twin.both(
+            lambda _: model.require(False),
+            sender, self._twin.at.court, f"{verb}({MATTER})", self._not_quite(self._matter(case)),
+        )  # fmt: skip
 
     async def _case_call(self, verb: str, trial: Trial, case: Case, sender: str) -> bool:
         court, job = self._twin.court, trial.job
@@ -174,14 +183,9 @@ class RandomCases:
             "escalate": lambda now: court.escalate(job, now),
             "release": lambda now: court.release(job, now),
         }
-        matter, change = self._matter(case), changes[verb]
-        if self._random.random() < 0.03:
-            matter, change = self._not_quite(matter), lambda _: model.require(False)
         done = await self._twin.both(
-            change, sender, self._twin.at.court, f"{verb}({MATTER})", matter
+            changes[verb], sender, self._twin.at.court, f"{verb}({MATTER})", self._matter(case)
         )
-        if verb == "escalate":
-            trial.wanted = done
         self._forget_closed(trial)
         return done
 
@@ -314,7 +318,6 @@ class RandomCases:
         return case.order, case.settled.commitments, shares, case.entered_in
 
     def _not_quite(self, matter: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A matter that is not as it was entered."""
         order, commitments, shares, entered_in = matter
         return self._random.choice(
             (
