@@ -6,6 +6,7 @@ from assay_node.chain.contracts import Contracts
 from assay_node.chain.deployment import Deployment
 from assay_node.chain.hex_values import to_digest, to_int
 from assay_node.chain.rpc import JsonRpc
+from assay_node.chain.service_leases import LeaseStanding, standing_of
 from assay_node.ports.chain import Account, Head, SchedulerBond
 from assay_node.protocol.errors import ChainError
 from assay_node.protocol.ids import ZERO_ADDRESS, Address, Digest
@@ -105,6 +106,16 @@ class MarketReader:
             hardware_class, seed_block, job_id, max_ticket, block="pending"
         )
         return tuple(map(_present, operators))
+
+    @property
+    def leases_domain(self) -> Domain:
+        """The EIP-712 domain that terms of services are signed for: that of `Leases`."""
+        return Domain(chain_id=self.chain_id, market=self.deployment.leases)
+
+    async def service_lease(self, lease: Digest) -> LeaseStanding:
+        """Return where the lease of a service stands as of the newest block."""
+        now = (await self.head()).timestamp
+        return await standing_of(self._contracts.leases, lease, now=now)
 
     async def seats(self, operator: Address, hardware_class: Digest) -> int:
         """Return how many seats an operator holds in a hardware class."""

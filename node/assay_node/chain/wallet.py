@@ -13,6 +13,7 @@ from assay_node.chain.deployment import Deployment
 from assay_node.chain.outbox import SendingSettings
 from assay_node.chain.rpc import JsonRpc
 from assay_node.chain.sender import Sender
+from assay_node.chain.service_leases import ServiceLeases
 from assay_node.chain.settlement import SettlementWallet
 from assay_node.chain.steps import describe, step_call
 from assay_node.ports.chain import TransactionOutcome
@@ -67,6 +68,11 @@ class WalletChain(SettlementWallet):
         super().__init__(rpc, deployment, signer, store=store, sending=sending)
         self._signer = signer
         self._sender = Sender(rpc, self._outbox, store)
+
+    @property
+    def service_leases(self) -> ServiceLeases:
+        """What this wallet does with leases of services; see docs/protocol/service-leases.md."""
+        return ServiceLeases(self._contracts.leases, self.leases_domain, self._sender.do)
 
     async def finish_earlier(self) -> tuple[str, ...]:
         """Wait for what earlier commands of this wallet sent; see `Sender.finish_earlier`."""

@@ -81,6 +81,13 @@ ENTRIES: Final = (
         is_group=True,
     ),
     Entry(
+        name="lease",
+        module="assay_node.cli.lease",
+        help="Services that are paid by the second.",
+        panel=_REQUESTERS,
+        is_group=True,
+    ),
+    Entry(
         name="artifact",
         module="assay_node.cli.artifact",
         help="Add, fetch and list files by CID.",

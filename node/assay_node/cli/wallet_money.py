@@ -125,7 +125,7 @@ async def make_deposit(
     confirm("Go on?", yes=confirmed)
     key = unlock()
     async with open_chain(market, key) as chain:
-        await _finish_earlier(chain)
+        await stop_if_cut_short(chain)
         transactions = []
         if not wanted.from_free:
             with spinner("Depositing"):
@@ -160,7 +160,7 @@ async def make_withdrawal(
     transactions: list[Digest] = []
     amount = 0
     async with open_chain(market, key) as chain:
-        await _finish_earlier(chain)
+        await stop_if_cut_short(chain)
         if scheduler is not None:
             transactions += await _release_budget(chain, scheduler, confirmed=confirmed)
         if wanted.everything or wanted.amount_microusd is not None:
@@ -179,8 +179,12 @@ async def make_withdrawal(
     )
 
 
-async def _finish_earlier(chain: WalletChain) -> None:
-    """Stop where an earlier command was cut short: repeating it blindly would move money twice."""
+async def stop_if_cut_short(chain: WalletChain) -> None:
+    """Stop where an earlier command was cut short: repeating it blindly would move money twice.
+
+    Raises:
+        LocalError: one was; the text says what it had sent.
+    """
     with spinner("Looking for what an earlier command sent"):
         earlier = await chain.finish_earlier()
     if earlier:

@@ -98,3 +98,50 @@ def lease_id(terms: ServiceTerms, domain: typed_data.Domain) -> Digest:
     `domain` is that of the contract `Leases`, not of the Market.
     """
     return domain.digest(TERMS_TYPE, list(_ABI_TYPES), list(terms.abi_values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedTerms:
+    """Terms as they go from one side to the other: whoever has not signed has an empty signature.
+
+    The requester signs with its own key, the operator with its own or its signing key.
+    """
+
+    terms: ServiceTerms
+    requester_signature: bytes = b""
+    operator_signature: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLease:
+    """The books of a started lease, and what follows from them. Times are Unix seconds.
+
+    `escrow_microusd` is what is not paid out yet; everything is paid up to `paid_until`.
+    """
+
+    requester: Address
+    operator: Address
+    scheduler: Address
+    rate_microusd: int
+    fee_rate_microusd: int
+    notice_s: int
+    escrow_microusd: int
+    paid_until: int
+    stops_at: int | None
+    """None while nobody has stopped it."""
+
+    @property
+    def ends_at(self) -> int:
+        """When it is over: no second after that is earned, and no top-up revives it."""
+        price = self.rate_microusd + self.fee_rate_microusd
+        funded_until = self.paid_until + self.escrow_microusd // price
+        return funded_until if self.stops_at is None else min(funded_until, self.stops_at)
+
+    def due_at(self, now: int) -> tuple[int, int]:
+        """Return what operator and scheduler have earned by then and have not been paid."""
+        seconds = max(0, min(now, self.ends_at) - self.paid_until)
+        return seconds * self.rate_microusd, seconds * self.fee_rate_microusd
+
+    def left_at(self, now: int) -> int:
+        """Return what would go back to the requester if everything ended then."""
+        return self.escrow_microusd - sum(self.due_at(now))

@@ -5,7 +5,7 @@ Nothing of `assay_node.chain` takes part, so nothing of it can hide what the con
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from tests.integration.chain import payout_model as model
 
 ABI: Final = Path(model.__file__).parents[3] / "node" / "assay_node" / "chain" / "abi"
 GAS: Final = hex(16_000_000)
-HASHES_BACK: Final = 250  # the chain itself knows 256
 SLASHED, FEE = 2, 3  # kinds of shares
 
 
@@ -42,6 +41,7 @@ class Anvil:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
         self._hashes: dict[int, bytes] = {}
+        self._head = model.Now(0, 0, self._hashes)
 
     async def mine_by_the_second(self) -> None:
         """Mine a block, a second later than the last, for each transaction: hashes are repeated."""
@@ -54,12 +54,18 @@ class Anvil:
         await self.rpc("evm_setAutomine", False)
         await self.rpc("anvil_removeBlockTimestampInterval")
         await self.rpc("anvil_autoImpersonateAccount", True)
+        await self._read_blocks()
 
     async def mine(self, *, later: int = 1) -> None:
         """Mine a block that many seconds after the last."""
-        head = await self.rpc("eth_getBlockByNumber", "latest", False)
-        await self.rpc("evm_setNextBlockTimestamp", int(head["timestamp"], 16) + later)
-        await self.rpc("evm_mine")
+        await self.rpc("evm_mine", {"timestamp": self._head.timestamp + later})
+        await self._read_blocks()
+
+    async def mine_until(self, block: int) -> None:
+        """Mine, a second each, until the block after this one is the next."""
+        if (count := block - self._head.number) > 0:
+            await self.rpc("anvil_mine", hex(count), hex(1))
+            await self._read_blocks()
 
     async def batch(self, calls: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         if not calls:
@@ -80,34 +86,32 @@ class Anvil:
     async def send(self, sender: str, to: str, data: bytes) -> Mined:
         request = {"from": sender, "to": to, "data": "0x" + data.hex(), "gas": GAS}
         transaction = await self.rpc("eth_sendTransaction", request)
-        await self.mine()
-        receipt = await self.rpc("eth_getTransactionReceipt", transaction)
-        return Mined(
-            succeeded=int(receipt["status"], 16) == 1,
-            logs=receipt["logs"],
-            now=await self._now(receipt["blockNumber"], ahead=0),
-        )
+        await self.rpc("evm_mine", {"timestamp": self._head.timestamp + 1})
+        (receipt,) = await self._read_blocks(("eth_getTransactionReceipt", [transaction]))
+        assert int(receipt["blockNumber"], 16) == self._head.number
+        succeeded = int(receipt["status"], 16) == 1
+        return Mined(succeeded, receipt["logs"], self._head)
 
-    async def next_block(self) -> model.Now:
-        """What the next transaction will see, but for a second or two."""
-        return await self._now("latest", ahead=1)
+    @property
+    def head(self) -> model.Now:
+        """What the last transaction saw."""
+        return self._head
 
-    async def _now(self, block: str, *, ahead: int) -> model.Now:
-        header = await self.rpc("eth_getBlockByNumber", block, False)
-        number = int(header["number"], 16) + ahead
-        return model.Now(
-            number=number,
-            timestamp=int(header["timestamp"], 16) + ahead,
-            hashes=await self._hashes_before(number),
-        )
+    @property
+    def next_block(self) -> model.Now:
+        """What the next transaction will see."""
+        return replace(self._head, number=self._head.number + 1, timestamp=self._head.timestamp + 1)
 
-    async def _hashes_before(self, number: int) -> dict[int, bytes]:
-        wanted = range(max(1, number - HASHES_BACK), number)
-        missing = [n for n in wanted if n not in self._hashes]
-        blocks = await self.batch([("eth_getBlockByNumber", [hex(n), False]) for n in missing])
-        for n, block in zip(missing, blocks, strict=True):
-            self._hashes[n] = bytes.fromhex(block["hash"][2:])
-        return {n: self._hashes[n] for n in wanted}
+    async def _read_blocks(self, *beside: tuple[str, list[Any]]) -> list[Any]:
+        """Learn the hashes of what was mined; return the answers to what is asked beside."""
+        *answers, head = await self.batch([*beside, ("eth_getBlockByNumber", ["latest", False])])
+        number = int(head["number"], 16)
+        between = [n for n in range(self._head.number + 1, number) if n not in self._hashes]
+        blocks = await self.batch([("eth_getBlockByNumber", [hex(n), False]) for n in between])
+        for block in (*blocks, head):
+            self._hashes[int(block["number"], 16)] = bytes.fromhex(block["hash"][2:])
+        self._head = model.Now(number, int(head["timestamp"], 16), self._hashes)
+        return answers
 
 
 def encode_call(signature: str, *args: Any) -> bytes:

@@ -4,43 +4,32 @@ Everything is drawn from one seed.
 """
 
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
-
-from eth_abi.abi import decode
 
 from assay_node.chain.deployment import Deployment
 from tests.integration.chain import payout_model as model
 from tests.integration.chain.bare_chain import Anvil, Log, MarketEvents, encode_call
+from tests.integration.chain.packed_form import pack
+from tests.integration.chain.random_cases import RandomCases
 from tests.integration.chain.random_receipts import USD, RandomReceipts, new_key
+from tests.integration.chain.random_roads import RECEIPT, Journey, RandomRoads
+from tests.integration.chain.twin_market import TwinMarket
 
-OPERATORS: Final = 12
+OPERATORS: Final = 14
 REQUESTERS: Final = 4
 SCHEDULERS: Final = 2
 CLASSES: Final = 2
 BATCH_MAX: Final = 10
+BUSY_MAX: Final = 10
+"""Jobs that somebody is at, on the road or at the court: enough that they cross each other."""
+
+ROADS_MAX: Final = 3
+BUDGET_LOW: Final = 200 * USD
+STAKE_LOW: Final = 400 * USD
 SEED_BLOCKS: Final = 60  # how far back somebody thinks of keeping a seed
-BOOKS: Final = "(uint64,uint64,uint64,uint32,uint32)"
-ORDER: Final = (
-    "(address,bytes32,bytes32,address,uint64,uint64,uint32,uint64,uint8,uint8,uint8,"
-    "uint32,uint32,uint64,uint64,uint16,bool,uint256)"
-)
-REPLICA: Final = "(address,uint64,uint8,uint32,bytes32,bytes32,bytes)"
-SETTLE: Final = f"settle(({ORDER},bytes,{REPLICA}[])[])"
-
-
-@dataclass
-class Tally:
-    """What a run was made of, so that a reader sees that it was not all of one kind."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    calls: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def jobs(self) -> int:
-        return sum(self.outcomes.values())
+COINS: Final = 10**15
+SETTLE: Final = f"settle({RECEIPT}[])"
 
 
 class RandomMarket:
@@ -50,17 +39,17 @@ class RandomMarket:
         self._anvil = anvil
         self._at = deployment
         self._random = random.Random(seed)
-        self.tally = Tally()
-        self.model = model.Market(
-            model.Domain(deployment.chain_id, deployment.market), deployment.treasury
-        )
+        self._twin = TwinMarket(anvil, deployment)
+        self.model = self._twin.market
+        self.tally = self._twin.tally
         self._events = MarketEvents(deployment.market)
         keys = [new_key(self._random) for _ in range(OPERATORS + REQUESTERS + SCHEDULERS)]
         people = [key.public_key.to_address() for key in keys]
         self.operators = people[:OPERATORS]
         self.requesters = people[OPERATORS : OPERATORS + REQUESTERS]
         self.schedulers = people[OPERATORS + REQUESTERS :]
-        self._signers = {operator: new_key(self._random) for operator in self.operators}
+        signing = [*self.operators, self.requesters[0]]  # a requester may name a key too
+        self._signers = {who: new_key(self._random) for who in signing}
         self._classes = [self._random.randbytes(32) for _ in range(CLASSES)]
         key_of = dict(zip(people, keys, strict=True))
         self._receipts = RandomReceipts(
@@ -71,6 +60,18 @@ class RandomMarket:
             keys={requester: key_of[requester] for requester in self.requesters},
             signers=self._signers,
         )
+        self._roads = RandomRoads(
+            self._random,
+            self._twin,
+            self._receipts,
+            senders=people,
+            schedulers={scheduler: key_of[scheduler] for scheduler in self.schedulers},
+            signers=self._signers,
+        )
+        self._cases = RandomCases(
+            self._random, self._twin, self._receipts, self._roads, senders=people
+        )
+        self._journeys: list[Journey] = []
 
     @property
     def people(self) -> list[str]:
@@ -79,68 +80,128 @@ class RandomMarket:
     async def open(self) -> None:
         """Give everybody money, operators a key and seats, and requesters their budgets."""
         await self._anvil.take_over()
+        self._twin.watch(
+            self.people,
+            [(r, s) for r in self.requesters for s in self.schedulers],
+            self.schedulers,
+        )
         for who in (*self.operators, *self.requesters, *self.schedulers):
             await self._anvil.rpc("anvil_setBalance", who, hex(10**21))
+            await self._must(who, self._at.token, "mint(address,uint256)", who, COINS)
+            await self._must(who, self._at.token, "approve(address,uint256)", self._at.vault, COINS)
             await self._deposit(who, 4_000 * USD)
+        for who, key in self._signers.items():
+            signer = key.public_key.to_address()
+            await self._anvil.rpc("anvil_setBalance", signer, hex(10**21))
+            await self._must(who, self._at.providers, "setSigner(address)", signer)
+            self.model.signers[who] = signer
         for operator in self.operators:
-            signer = self._signers[operator].public_key.to_address()
-            await self._must(operator, self._at.providers, "setSigner(address)", signer)
-            self.model.signers[operator] = signer
             for hardware_class in self._classes:
                 await self._stake(operator, hardware_class, self._random.choice((1, 1, 2)))
+            await self._top_up(operator, self._random.randint(0, 2_000 * USD))
         for requester in self.requesters:
             for scheduler in self.schedulers:
                 await self._fund(requester, scheduler, self._random.randint(100, 900) * USD)
-        await self.compare()
+        await self._twin.compare()
 
     async def step(self, jobs_left: int) -> None:
-        """Do one thing, most often settle a batch, and compare all books."""
-        roll = self._random.random()
-        if roll < 0.6:
-            await self._settle(min(jobs_left, self._random.randint(1, BATCH_MAX)))
-        else:
+        """Everybody with an open matter may do something, some jobs come, and time passes."""
+        for matter in self._random.sample(self._matters(), len(self._matters())):
+            if self._random.random() < 0.95:
+                await self._move_on(matter)
+        if len(self._journeys) + self._cases.busy < BUSY_MAX:
+            await self._take_jobs(jobs_left)
+        if self._random.random() < 0.5:
             await self._random.choice(self._moves())()
-        await self.compare()
+            await self._twin.compare()
+        await self._pass_time_to_deadline()
 
-    # --- comparing ----------------------------------------------------------------------------
+    async def drain(self) -> None:
+        """Bring every open matter to its end: whatever the parties did, nothing stays behind."""
+        await self._pass_time(2 * model.UNBONDING_S)
+        for journey in list(self._journeys):
+            await self._roads.finish(journey)
+            self._end_journey(journey)
+            await self._twin.compare()
+        await self._drain_cases()
+        await self._pass_time(3 * 24 * 3600)
+        for operator in self.operators:
+            await self._cases.unlock(operator)
+        for scheduler in self.schedulers:
+            await self._cases.withdraw(scheduler)
+        await self._twin.compare()
+        assert self._twin.road.escrow == self._twin.court.escrow == 0
+        assert not any(account.locked for account in self.model.accounts.values())
 
-    async def compare(self) -> None:
-        """Every account, budget, total and token, to the unit."""
-        people, budgets = self.people, self._budget_keys()
-        reads = [
-            *(self._read(self._at.vault, "account(address)", who) for who in people),
-            *(self._read(self._at.vault, "budget(address,address)", *pair) for pair in budgets),
-            self._read(self._at.vault, "escrow(address)", self._at.court),
-            self._read(self._at.vault, "total()"),
-            self._read(self._at.token, "balanceOf(address)", self._at.vault),
-        ]
-        answers = [bytes.fromhex(word[2:]) for word in await self._anvil.batch(reads)]
-        on_chain: dict[str, object] = {}
-        for who, answer in zip(people, answers, strict=False):
-            on_chain[f"account {who}"] = model.Account(*decode([BOOKS], answer)[0])
-        for pair, answer in zip(budgets, answers[len(people) :], strict=False):
-            on_chain[f"budget {pair}"] = model.Budget(*decode(["(uint64,uint48)"], answer)[0])
-        held, total, tokens = (int.from_bytes(answer, "big") for answer in answers[-3:])
-        expected: dict[str, object] = {
-            **{f"account {who}": self.model.accounts[who] for who in people},
-            **{f"budget {pair}": self.model.budgets[pair] for pair in budgets},
-        }
-        wrong = {
-            name: {"chain": on_chain[name], "model": value}
-            for name, value in expected.items()
-            if on_chain[name] != value
-        }
-        assert not wrong, wrong
-        assert held == self.model.held
-        assert total == tokens == self.model.total, (total, tokens, self.model.total)
+    async def _drain_cases(self) -> None:
+        for trial in list(self._cases.trials.values()):
+            if trial.journey is not None and trial.journey.job in self._twin.road.trips:
+                await self._roads.finish(trial.journey)
+        await self._pass_time(24 * 3600)
+        for trial in list(self._cases.trials.values()):
+            await self._cases.finish(trial)
+            await self._twin.compare()
 
-    def _budget_keys(self) -> list[tuple[str, str]]:
+    # --- open matters -------------------------------------------------------------------------
+
+    def _matters(self) -> list[Journey | bytes]:
+        return [*self._journeys, *self._cases.trials]
+
+    async def _move_on(self, matter: Journey | bytes) -> None:
+        if isinstance(matter, bytes):
+            if matter in self._cases.trials:
+                await self._cases.move_on(self._cases.trials[matter])
+        else:
+            await self._roads.move_on(matter)
+            self._end_journey(matter)
+        await self._twin.compare()
+
+    def _end_journey(self, journey: Journey) -> None:
+        if journey.job not in self._twin.road.trips:
+            self._journeys.remove(journey)
+            self._cases.notice(journey.votes, journey.job)
+
+    async def _take_jobs(self, jobs_left: int) -> None:
+        await self._refill()
+        if self._random.random() < 0.5:
+            await self._settle(min(jobs_left, self._random.randint(1, BATCH_MAX)))
+            await self._twin.compare()
+            return
+        for _ in range(min(jobs_left, self._random.randint(1, ROADS_MAX))):
+            if (journey := await self._roads.open()) is not None:
+                self._journeys.append(journey)
+            await self._twin.compare()
+
+    async def _refill(self) -> None:
+        """Most of those who run out of money or stake bring some, so that jobs go on."""
+        for pair in self._twin_budgets():
+            if self.model.budgets[pair].amount < BUDGET_LOW and self._random.random() < 0.5:
+                await self._bring_and_fund(*pair, self._random.randint(0, 900 * USD))
+        for operator in self.operators:
+            books = self.model.accounts[operator]
+            if books.stake - books.locked < STAKE_LOW and self._random.random() < 0.3:
+                amount = self._random.randint(0, 1_500 * USD)
+                await self._deposit(operator, amount)
+                await self._top_up(operator, amount)
+
+    def _twin_budgets(self) -> list[tuple[str, str]]:
         return [(r, s) for r in self.requesters for s in self.schedulers]
+
+    async def _pass_time_to_deadline(self) -> None:
+        """To the next moment at which something is over, or just before it, or just after."""
+        now = self._twin.now.timestamp
+        waits = [self._roads.waits_until(journey) for journey in self._journeys]
+        waits += [self._cases.waits_until(trial) for trial in self._cases.trials.values()]
+        ahead = sorted(wait for wait in waits if wait >= now)
+        if ahead and self._random.random() < 0.6:
+            await self._twin.pass_time(ahead[0] - now + self._random.choice((-1, 0, 1, 2, 60)))
+        elif self._random.random() < 0.3:
+            await self._pass_time(self._random.randint(1, 600))
 
     # --- what people do beside jobs -----------------------------------------------------------
 
-    def _moves(self) -> list[Callable[[], Awaitable[None]]]:
-        pick, usd = self._random.choice, lambda most: self._random.randint(0, most * USD)
+    def _moves(self) -> list[Callable[[], Awaitable[object]]]:
+        pick, usd = self._random.choice, self._usd
         operator, requester, scheduler = map(
             pick, (self.operators, self.requesters, self.schedulers)
         )
@@ -165,11 +226,13 @@ class RandomMarket:
             lambda: self._exit(operator),
             self._keep_seed,
             self._pass_time,
+            *self._cases.moves(operator, scheduler),
         ]
 
+    def _usd(self, most: int) -> int:
+        return self._random.randint(0, most * USD)
+
     async def _deposit(self, who: str, amount: int) -> None:
-        await self._must(who, self._at.token, "mint(address,uint256)", who, amount)
-        await self._must(who, self._at.token, "approve(address,uint256)", self._at.vault, amount)
         await self._both(
             lambda _: self.model.deposit(who, amount),
             who, self._at.vault, "deposit(address,uint64)", who, amount,
@@ -222,8 +285,8 @@ class RandomMarket:
         await self._both(lambda now: self.model.exit(who, now), who, self._at.providers, "exit()")
 
     async def _keep_seed(self) -> None:
-        kind, head = self._random.choice(self._classes), await self._head()
-        block = head + 1 - self._random.randint(0, SEED_BLOCKS)
+        kind = self._random.choice(self._classes)
+        block = self._twin.now.number - self._random.randint(0, SEED_BLOCKS)
         await self._both(
             lambda now: self.model.keep_seed(kind, block, now),
             self.schedulers[0], self._at.providers, "keepSeed(bytes32,uint256)", kind, block,
@@ -254,44 +317,44 @@ class RandomMarket:
 
     async def _pass_time(self, seconds: int | None = None) -> None:
         longest = self._random.choice((600, 13 * 3600, 25 * 3600))
-        seconds = seconds or self._random.randint(1, longest)
-        await self._anvil.mine(later=seconds)
-        self.tally.calls["time passes"] += 1
+        await self._twin.pass_time(seconds or self._random.randint(1, longest))
 
     async def _both(
-        self, change: Callable[[model.Now], None], sender: str, to: str, signature: str, *args: Any
+        self,
+        change: Callable[[model.Now], object],
+        sender: str,
+        to: str,
+        signature: str,
+        *args: Any,
     ) -> None:
-        """Do one thing on both sides; they must agree on whether it may be done."""
-        mined = await self._anvil.send(sender, to, encode_call(signature, *args))
-        try:
-            change(mined.now)
-        except model.Refused:
-            allowed = False
-        else:
-            allowed = True
-        verb = signature.partition("(")[0]
-        assert mined.succeeded == allowed, (verb, args, mined.now.number)
-        self.tally.calls[f"{verb} {'done' if allowed else 'refused'}"] += 1
+        await self._twin.both(change, sender, to, signature, *args)
 
     async def _must(self, sender: str, to: str, signature: str, *args: Any) -> None:
-        mined = await self._anvil.send(sender, to, encode_call(signature, *args))
-        assert mined.succeeded, (signature, args)
+        await self._twin.must(sender, to, signature, *args)
 
     # --- jobs ---------------------------------------------------------------------------------
 
     async def _settle(self, count: int) -> None:
-        now = await self._anvil.next_block()
-        receipts = [self._receipts.one(now) for _ in range(count)]
+        """Settle a batch, in one of its forms."""
+        receipts = [self._receipts.one(self._twin.now) for _ in range(count)]
+        form = self._random.choice(("ABI", "packed", "signed once"))
+        once = self._receipts.sign_once(receipts) if form == "signed once" else None
+        if form == "ABI":
+            call = encode_call(SETTLE, receipts)
+        else:
+            packed = pack(receipts, once or model.SignedOnce())
+            call = encode_call("settlePacked(bytes)", packed)
         sender = self._random.choice(self.people[:-1])  # nothing depends on who sends
-        mined = await self._anvil.send(sender, self._at.market, encode_call(SETTLE, receipts))
+        mined = await self._anvil.send(sender, self._at.market, call)
         assert mined.succeeded, "a batch never reverts"
-        expected = self.model.settle(receipts, mined.now)
+        self.tally.calls[f"batch, {form}"] += 1
+        expected = self.model.settle(receipts, mined.now, once)
         self._compare_logs(self._events.read(mined.logs), receipts, expected)
-        self._receipts.settled += [
-            receipt
-            for receipt, outcome in zip(receipts, expected, strict=True)
-            if isinstance(outcome, model.Settled)
-        ]
+        for receipt, outcome in zip(receipts, expected, strict=True):
+            if isinstance(outcome, model.Settled):
+                self._receipts.settled.append(receipt)
+                votes = {replica.operator: replica for replica in receipt.replicas}
+                self._cases.notice(votes, outcome.job)
 
     def _compare_logs(
         self,
@@ -314,22 +377,16 @@ class RandomMarket:
             mine = [log for log in logs if log.job == outcome.job and log.name != "ReceiptSkipped"]
             end = "JobSettled" if outcome.agreed else "JobWithoutQuorum"
             closing = [log.values for log in mine if log.name == end]
-            operators = [replica.operator for replica in receipt.replicas]
-            moves = dict(zip(operators, outcome.moved, strict=True))
+            moves = {
+                part.operator: -part.amount if part.kind == "slashed" else part.amount
+                for part in outcome.parts
+            }
             assert closing == [(moves, outcome.fee, outcome.cost)], (closing, outcome)
             self._count(receipt, outcome)
 
     def _count(self, receipt: model.Receipt, outcome: model.Settled) -> None:
-        lies = sum(move < 0 for move in outcome.moved)
-        self.tally.outcomes["no quorum" if not outcome.agreed else f"quorum, {lies} slashed"] += 1
-        if any(0 > move > -receipt.order.bond for move in outcome.moved):
+        slashes = [part.amount for part in outcome.parts if part.kind == "slashed"]
+        agreed = f"quorum, {len(slashes)} slashed"
+        self.tally.outcomes[agreed if outcome.agreed else "no quorum"] += 1
+        if any(amount < receipt.order.bond for amount in slashes):
             self.tally.calls["(a slash that ended at the stake)"] += 1
-
-    # --- the chain ----------------------------------------------------------------------------
-
-    async def _head(self) -> int:
-        return int(await self._anvil.rpc("eth_blockNumber"), 16)
-
-    def _read(self, to: str, signature: str, *args: Any) -> tuple[str, list[Any]]:
-        data = "0x" + encode_call(signature, *args).hex()
-        return "eth_call", [{"to": to, "data": data}, "latest"]

@@ -12,7 +12,7 @@ from assay_node.protocol.typed_data import Domain
 from tests.fixtures.chain import ChainLab
 from tests.integration.chain import payout_model as model
 from tests.integration.chain.bare_chain import Anvil, encode_call
-from tests.integration.chain.random_market import ORDER
+from tests.integration.chain.random_roads import ORDER
 
 CASES = 40
 COMMITMENT = "commitment(bytes32,address,bytes32,uint32,bytes32)"

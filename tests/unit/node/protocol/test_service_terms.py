@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay_node.protocol import codec
 from assay_node.protocol.errors import MalformedMessage
 from assay_node.protocol.ids import Address, Digest
-from assay_node.protocol.service_terms import NOBODY, NOTICE_S_MAX, ServiceTerms, lease_id
+from assay_node.protocol.service_terms import (
+    NOBODY,
+    NOTICE_S_MAX,
+    RunningLease,
+    ServiceTerms,
+    SignedTerms,
+    lease_id,
+)
 from assay_node.protocol.typed_data import Domain
 
 TERMS = ServiceTerms(
@@ -96,3 +104,45 @@ def test_the_escrow_pays_for_whole_seconds_and_for_every_one_it_can(more: int) -
     price = terms.price_microusd_per_second
     assert terms.funded_s >= terms.notice_s
     assert terms.funded_s * price <= terms.escrow_microusd < (terms.funded_s + 1) * price
+
+
+def books(**changes: object) -> RunningLease:
+    members: dict[str, object] = {
+        "requester": TERMS.requester, "operator": TERMS.operator, "scheduler": TERMS.scheduler,
+        "rate_microusd": 6, "fee_rate_microusd": 7, "notice_s": 9, "escrow_microusd": 130 + 12,
+        "paid_until": 1_000, "stops_at": None,
+    }  # fmt: skip
+    return RunningLease(**members | changes)  # type: ignore[arg-type]
+
+
+def test_it_ends_when_the_money_has_run_out_or_at_a_stop_before() -> None:
+    assert books().ends_at == 1_010
+    assert books(stops_at=1_004).ends_at == 1_004
+    assert books(stops_at=1_011).ends_at == 1_010
+
+
+@given(st.integers(0, 2_000), st.none() | st.integers(1_000, 1_020), st.integers(0, 10**6))
+def test_every_second_is_paid_once_and_the_rest_goes_back(
+    now: int, stops_at: int | None, escrow: int
+) -> None:
+    lease = books(stops_at=stops_at, escrow_microusd=escrow)
+    rate, fee = lease.due_at(now)
+    seconds = min(max(0, now - 1_000), lease.ends_at - 1_000)
+    assert (rate, fee) == (6 * seconds, 7 * seconds)
+    assert lease.left_at(now) == escrow - rate - fee >= 0
+    if stops_at is None:
+        assert lease.left_at(lease.ends_at) < 13
+
+
+def test_signed_terms_go_over_a_file_and_back() -> None:
+    signed = SignedTerms(terms=TERMS, operator_signature=b"\x01" * 65)
+    assert codec.decode(SignedTerms, codec.encode(signed)) == signed
+    with pytest.raises(MalformedMessage, match="never run out"):
+        codec.decode(SignedTerms, codec.encode(_unchecked(signed)))
+
+
+def _unchecked(signed: SignedTerms) -> SignedTerms:
+    """What nobody can make with `ServiceTerms`, as a stranger's file may hold it."""
+    terms = replace(TERMS)
+    object.__setattr__(terms, "rate_microusd", 0)
+    return replace(signed, terms=terms)
