@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {Vault} from "../../src/Vault.sol";
@@ -12,14 +13,21 @@ import {MarketFixture} from "../utils/MarketFixture.sol";
 import {HookedToken, ISender, PlainToken, TaxedToken} from "../utils/Tokens.sol";
 import {vm} from "../utils/Vm.sol";
 
+/// @notice What is done to the Vault while tokens move.
+enum Nested {
+    Deposit,
+    DepositWithPermit,
+    Withdraw
+}
+
 /// @notice Deposits, and while its tokens move does something else to the Vault.
 contract Nester is ISender {
     Vault private immutable VAULT;
-    bool private immutable WITHDRAWS;
+    Nested private immutable WHAT;
     bool private _nested;
 
-    constructor(Vault vault, HookedToken token, bool withdraws) {
-        (VAULT, WITHDRAWS) = (vault, withdraws);
+    constructor(Vault vault, HookedToken token, Nested what) {
+        (VAULT, WHAT) = (vault, what);
         token.approve(address(vault), type(uint256).max);
     }
 
@@ -30,8 +38,9 @@ contract Nester is ISender {
     function onSending() external {
         if (_nested) return;
         _nested = true;
-        if (WITHDRAWS) VAULT.withdraw(address(this), 1e6);
-        else VAULT.deposit(address(this), 1e6);
+        if (WHAT == Nested.Withdraw) VAULT.withdraw(address(this), 1e6);
+        else if (WHAT == Nested.Deposit) VAULT.deposit(address(this), 1e6);
+        else VAULT.depositWithPermit(address(this), 1e6, 0, 0, 0, 0);
     }
 }
 
@@ -81,14 +90,21 @@ contract VaultTest is MarketFixture {
     }
 
     function test_deposit_nested() public {
-        (Nester nester, Vault other) = _nester(false);
+        (Nester nester, Vault other) = _nester(Nested.Deposit);
         expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
         nester.go(1e6);
         assertEq(other.total(), 0, "nothing credited");
     }
 
     function test_deposit_nestedWithdrawal() public {
-        (Nester nester, Vault other) = _nester(true);
+        (Nester nester, Vault other) = _nester(Nested.Withdraw);
+        expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+        nester.go(1e6);
+        assertEq(other.total(), 0, "nothing credited");
+    }
+
+    function test_permit_nested() public {
+        (Nester nester, Vault other) = _nester(Nested.DepositWithPermit);
         expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
         nester.go(1e6);
         assertEq(other.total(), 0, "nothing credited");
@@ -111,6 +127,19 @@ contract VaultTest is MarketFixture {
         vm.prank(owner);
         vault.depositWithPermit(owner, 7e6, type(uint256).max, v, r, s);
         assertEq(_free(owner), 7e6, "credited");
+    }
+
+    function test_permit_scales() public {
+        PlainToken token = new PlainToken(18);
+        Vault other = _vaultOf(token);
+        token.mint(address(this), 5e18);
+        token.approve(address(other), 5e18); // the token has no permits
+        vm.expectCall(
+            address(token),
+            abi.encodeCall(IERC20Permit.permit, (address(this), address(other), 5e18, 9, 27, bytes32("r"), 0))
+        );
+        other.depositWithPermit(address(this), 5e6, 9, 27, "r", 0);
+        assertEq(other.account(address(this)).free, 5e6, "micro-USD");
     }
 
     function test_permit_frontRun() public {
@@ -170,11 +199,15 @@ contract VaultTest is MarketFixture {
         address requester = _requester(0);
         uint256 closesAt = vm.getBlockTimestamp() + 1 days;
         _expectStillOpen(requester, 0);
+        vm.expectEmit(address(vault));
+        emit IVault.BudgetClosed(requester, scheduler, uint48(closesAt));
         vm.prank(requester);
         vault.close(scheduler);
         vm.warp(closesAt - 1);
         _expectStillOpen(requester, uint48(closesAt));
         vm.warp(closesAt);
+        vm.expectEmit(address(vault));
+        emit IVault.BudgetReclaimed(requester, scheduler, uint64(BUDGET));
         vm.prank(requester);
         vault.reclaim(scheduler);
         assertEq(_budget(0), 0, "empty");
@@ -239,10 +272,10 @@ contract VaultTest is MarketFixture {
         return new Vault(token, TREASURY, address(1), address(2), new address[](0));
     }
 
-    function _nester(bool withdraws) private returns (Nester nester, Vault other) {
+    function _nester(Nested what) private returns (Nester nester, Vault other) {
         HookedToken token = new HookedToken();
         other = _vaultOf(token);
-        nester = new Nester(other, token, withdraws);
+        nester = new Nester(other, token, what);
         token.mint(address(nester), 5e6);
     }
 
