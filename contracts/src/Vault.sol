@@ -15,7 +15,7 @@ import {Records} from "./libraries/Records.sol";
 import {Words, newWords} from "./libraries/Words.sol";
 import {Account, Budget} from "./types/Accounts.sol";
 import {Share, ShareKind} from "./types/Share.sol";
-import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_ONE, Sums, WIN_ONE} from "./types/Sums.sol";
+import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_SHIFT, Sums, WIN_ONE} from "./types/Sums.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
@@ -415,7 +415,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
         uint256 amount = Records.amountOf(share);
         if (amount > available) amount = available;
         Raw.store(line, Records.partyOf(share));
-        Raw.store(line + Raw.WORD, sums + amount * SLASHED_ONE + FAULT_ONE);
+        Raw.store(line + Raw.WORD, sums + (amount << SLASHED_SHIFT) + FAULT_ONE);
         book.slashes.push(amount);
         book.slashed += amount;
     }
@@ -472,7 +472,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
             books.bond -= amount;
             slashed += amount;
             books.faults = _addUp(books.faults, 1);
-            sums = Sums.wrap(amount * SLASHED_ONE + FAULT_ONE);
+            sums = Sums.wrap((uint256(amount) << SLASHED_SHIFT) + FAULT_ONE);
         } else {
             books.free += amount;
             if (kind == ShareKind.Won) books.wins = _addUp(books.wins, 1);
