@@ -15,7 +15,7 @@ import {Records} from "./libraries/Records.sol";
 import {Words, newWords} from "./libraries/Words.sol";
 import {Account, Budget} from "./types/Accounts.sol";
 import {Share, ShareKind} from "./types/Share.sol";
-import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_ONE, Sums, WIN_ONE} from "./types/Sums.sol";
+import {EFFORT_ONE, FAULT_ONE, Refusal, SLASHED_SHIFT, Sums, WIN_ONE} from "./types/Sums.sol";
 
 /// @notice Keeps the books; see IVault.
 contract Vault is IVault, ReentrancyGuardTransient {
@@ -525,7 +525,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
                 sums += Records.kindOf(share) == Records.WON ? WIN_ONE : EFFORT_ONE;
             } else {
                 uint256 amount = _slashable(Sums.wrap(sums), share);
-                sums += amount * SLASHED_ONE + FAULT_ONE;
+                sums += (amount << SLASHED_SHIFT) + FAULT_ONE;
                 if (Words.unwrap(book.slashes) == 0) book.slashes = newWords(words);
                 book.slashes.push(amount);
                 book.slashed += amount;
@@ -636,7 +636,7 @@ contract Vault is IVault, ReentrancyGuardTransient {
             books.bond -= amount;
             slashed += amount;
             books.faults = _addUp(books.faults, 1);
-            sums = Sums.wrap(amount * SLASHED_ONE + FAULT_ONE);
+            sums = Sums.wrap((uint256(amount) << SLASHED_SHIFT) + FAULT_ONE);
         } else {
             books.free += amount;
             if (kind == ShareKind.Won) books.wins = _addUp(books.wins, 1);

@@ -12,7 +12,7 @@ enum Refusal {
 
 using {paidOf, slashedOf, winsOf, effortsOf, faultsOf} for Sums global;
 
-uint256 constant SLASHED_ONE = 1 << 64;
+uint256 constant SLASHED_SHIFT = 64;
 uint256 constant WIN_ONE = 1 << 128;
 uint256 constant EFFORT_ONE = 1 << 160;
 uint256 constant FAULT_ONE = 1 << 192;
