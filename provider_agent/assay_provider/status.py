@@ -133,6 +133,7 @@ async def _account(settings: Settings, operator: Address) -> Mapping[str, Any]:
         async with open_reader(chain_settings(settings)) as chain:
             account = await chain.account(operator)
             signer = await chain.signer_of(operator)
+            appeals = 0 if signer is None else (await chain.account(signer)).free_microusd
     except (ChainError, LocalError) as error:
         return {"error": str(error)}
     return {
@@ -140,5 +141,7 @@ async def _account(settings: Settings, operator: Address) -> Mapping[str, Any]:
         "stake_microusd": account.stake_microusd,
         "wins": account.wins,
         "faults": account.faults,
+        "locked_microusd": account.locked_microusd,
         "signer": signer,
+        "appeals_microusd": appeals,
     }

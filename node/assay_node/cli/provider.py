@@ -173,9 +173,15 @@ def status_lines(document: dict[str, Any]) -> list[str]:
         lines.append(f"account: unknown ({account['error']})")
     else:
         lines.append(
-            f"account: {microusd_to_text(account['stake_microusd'])} staked, "
+            f"account: {microusd_to_text(account['stake_microusd'])} staked, of which "
+            f"{microusd_to_text(account['locked_microusd'])} answer for jobs on chain, "
             f"{microusd_to_text(account['free_microusd'])} free, {account['wins']} won, "
             f"{account['faults']} faults"
+        )
+        lines.append(
+            f"for appeals the signing key has {microusd_to_text(account['appeals_microusd'])}: "
+            "assay wallet deposit AMOUNT --no-budget --to "
+            f"{account['signer'] or 'the signing key'}"
         )
     lines.append(f"metered on settled jobs: {microusd_to_text(document['metered_microusd'])}")
     lines += [

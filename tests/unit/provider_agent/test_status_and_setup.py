@@ -121,3 +121,17 @@ async def test_status_beside_a_running_daemon(world: World) -> None:
     assert "slots: 1 of 2 busy" in shown
     assert "metered on settled jobs: $0.0008" in shown
     assert "closed, 2 s ok: settled" in shown
+    document["account"] = {
+        "free_microusd": 0,
+        "stake_microusd": 500_000_000,
+        "locked_microusd": 10_000_000,
+        "wins": 1,
+        "faults": 0,
+        "signer": OPERATOR,
+        "appeals_microusd": 2_000_000,
+    }
+    shown = "\n".join(status_lines(document))
+    assert "$500.00 staked, of which $10.00 answer for jobs on chain" in shown
+    assert (
+        f"the signing key has $2: assay wallet deposit AMOUNT --no-budget --to {OPERATOR}" in shown
+    )
