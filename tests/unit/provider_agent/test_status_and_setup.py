@@ -132,6 +132,4 @@ async def test_status_beside_a_running_daemon(world: World) -> None:
     }
     shown = "\n".join(status_lines(document))
     assert "$500.00 staked, of which $10.00 answer for jobs on chain" in shown
-    assert (
-        f"the signing key has $2: assay wallet deposit AMOUNT --no-budget --to {OPERATOR}" in shown
-    )
+    assert f"has $2.00: assay wallet deposit AMOUNT --no-budget --to {OPERATOR}" in shown
