@@ -25,6 +25,9 @@ BUSY_MAX: Final = 10
 """Jobs that somebody is at, on the road or at the court: enough that they cross each other."""
 
 ROADS_MAX: Final = 3
+LONG_WAITS: Final = 0.02
+"""How often somebody's wait makes others late: a panel takes some thirty steps."""
+
 BUDGET_LOW: Final = 200 * USD
 STAKE_LOW: Final = 400 * USD
 SEED_BLOCKS: Final = 60  # how far back somebody thinks of keeping a seed
@@ -113,6 +116,9 @@ class RandomMarket:
             await self._take_jobs(jobs_left)
         if self._random.random() < 0.5:
             await self._random.choice(self._moves())()
+            await self._twin.compare()
+        if self._random.random() < LONG_WAITS:
+            await self._random.choice(self._long_waits())()
             await self._twin.compare()
         await self._pass_time_to_deadline()
 
@@ -215,8 +221,6 @@ class RandomMarket:
             lambda: self._bring_and_fund(requester, scheduler, usd(900)),
             lambda: self._bring_and_stake(operator, kind, seats),
             lambda: self._bring_and_stake(operator, kind, seats),
-            lambda: self._take_back(requester, scheduler),
-            lambda: self._leave(operator),
             lambda: self._vault_call(requester, "close", scheduler),
             lambda: self._vault_call(requester, "reclaim", scheduler),
             lambda: self._stake(operator, kind, seats),
@@ -225,12 +229,22 @@ class RandomMarket:
             lambda: self._top_up(operator, usd(400)),
             lambda: self._exit(operator),
             self._keep_seed,
-            self._pass_time,
             *self._cases.moves(operator, scheduler),
         ]
 
     def _usd(self, most: int) -> int:
         return self._random.randint(0, most * USD)
+
+    def _long_waits(self) -> list[Callable[[], Awaitable[object]]]:
+        """What takes so long that much of what is open is late afterwards."""
+        operator, requester, scheduler = map(
+            self._random.choice, (self.operators, self.requesters, self.schedulers)
+        )
+        return [
+            lambda: self._take_back(requester, scheduler),
+            lambda: self._leave(operator),
+            self._pass_time,
+        ]
 
     async def _deposit(self, who: str, amount: int) -> None:
         await self._both(
