@@ -82,7 +82,8 @@ class LeaseAcceptance:
         if known is not None:
             return await self._take_again(known, offer, asking)
         self._check_room()
-        rate = await self.verifier.verify(offer, asking=asking)
+        promised = await self.book.promised_microusd()
+        rate = await self.verifier.verify(offer, asking=asking, promised_microusd=promised)
         if len(await self.book.store.unfinished()) >= LEASES_OPEN_MAX:
             raise Refused(f"this provider holds {LEASES_OPEN_MAX} unfinished leases")
         async with self._storing:

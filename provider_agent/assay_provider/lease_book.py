@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from assay_node.ports import Clock
 from assay_node.protocol import codec
 from assay_node.protocol.assignment import SignedAssign
-from assay_node.protocol.ids import Digest
+from assay_node.protocol.ids import ZERO_ADDRESS, Digest
 from assay_node.protocol.order import Order, SignedOrder
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
 from assay_provider.lease_machine import Event, State, next_state
@@ -40,6 +40,14 @@ class LeaseBook:
     async def add_panel(self, lease: ProviderLease) -> bool:
         """Store a seat on a panel, which nobody assigns; False when the job is known already."""
         return await self.store.add(lease, None, event="sit")
+
+    async def promised_microusd(self) -> int:
+        """Return the bonds of open leases; one on a panel is locked once it has committed."""
+        return sum(
+            order_of(lease).bond_microusd
+            for lease in await self.store.unfinished()
+            if lease.scheduler != ZERO_ADDRESS or lease.state != State.COMMITTED
+        )
 
     async def apply(
         self, job: Digest, event: Event, change: Change = lambda lease: lease, *, detail: str = ""

@@ -16,13 +16,14 @@ A provider that takes a bad lease works for nothing, or stakes its bond on a job
 12. The scheduler's assignment names this operator at the ticket, in this round of this job, among
     no more than the order's replicas. With it the scheduler's bond stands for the lease.
 13. That bond is what the owner asks for, and slashable for a day after the order's expiry.
+14. The operator's stake holds the bond beside those of its open leases and what is locked on chain.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from assay_node.ports import ChainReader, Clock, Head, SchedulerBond
+from assay_node.ports import Account, ChainReader, Clock, Head, SchedulerBond
 from assay_node.protocol.assignment import signer_of_assign
 from assay_node.protocol.errors import MalformedMessage, Refused
 from assay_node.protocol.ids import Address, Digest
@@ -50,12 +51,15 @@ class LeaseVerifier:
     domain: Domain
     clock: Clock
 
-    async def verify(self, offer: LeaseOffer, *, asking: Address | None) -> int:
+    async def verify(
+        self, offer: LeaseOffer, *, asking: Address | None, promised_microusd: int = 0
+    ) -> int:
         """Return the rate in micro-USD per second at which the lease can be taken.
 
         Args:
             offer: what the scheduler sent.
             asking: the scheduler wallet behind the asking peer; None for a stranger.
+            promised_microusd: the bonds of the leases that are open already.
 
         Raises:
             Refused: a check fails; the text names it.
@@ -68,7 +72,8 @@ class LeaseVerifier:
         _check_scheduler(order, asking)  # 3
         self.check_assign(offer, job)  # 12
         rate = self.check_terms(order)  # 7, 8, 9, 10: cheaper than asking the chain
-        await self._check_chain(offer, job)  # 2 by the chain's clock, 4, 5, 6, 11, 13
+        # 2 by the chain's clock, 4, 5, 6, 11, 13, 14
+        await self._check_chain(offer, job, promised_microusd)
         return rate
 
     def check_assign(self, offer: LeaseOffer, job: Digest) -> None:
@@ -134,7 +139,7 @@ class LeaseVerifier:
             )
         return rate
 
-    async def _check_chain(self, offer: LeaseOffer, job: Digest) -> None:
+    async def _check_chain(self, offer: LeaseOffer, job: Digest, promised_microusd: int) -> None:
         order, operator = offer.signed_order.order, self.supply.operator
         if offer.ticket > order.max_ticket:  # 4, and a bound on what the chain is asked for
             raise Refused(f"ticket {offer.ticket} is beyond the order's reach {order.max_ticket}")
@@ -152,6 +157,7 @@ class LeaseVerifier:
         if facts.signer != self.signer:  # 11
             raise Refused("the chain does not name this provider's signing key (yet)")
         self._check_bond(order, facts.bond)  # 13
+        check_stake(order, facts.account, promised_microusd)  # 14
 
     def _check_bond(self, order: Order, bond: SchedulerBond) -> None:
         least = self.supply.scheduler_bond_min_microusd
@@ -177,6 +183,7 @@ class LeaseVerifier:
                 used = group.create_task(chain.nonce_used(order.requester, order.nonce_number))
                 signer = group.create_task(chain.signer_of(self.supply.operator))
                 bond = group.create_task(chain.scheduler_bond(order.scheduler))
+                account = group.create_task(chain.account(self.supply.operator))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None  # the first failure is the reason to give
         return _Facts(
@@ -186,6 +193,7 @@ class LeaseVerifier:
             nonce_used=used.result(),
             signer=signer.result(),
             bond=bond.result(),
+            account=account.result(),
         )
 
 
@@ -197,6 +205,21 @@ class _Facts:
     nonce_used: bool
     signer: Address | None
     bond: SchedulerBond
+    account: Account
+
+
+def check_stake(order: Order, account: Account, promised_microusd: int) -> None:
+    """Refuse an order whose bond the stake does not hold beside what it is promised to already.
+
+    Raises:
+        Refused: naming what is missing.
+    """
+    free = account.stake_microusd - account.locked_microusd - promised_microusd
+    if order.bond_microusd > free:
+        raise Refused(
+            f"its bond of {microusd_to_text(order.bond_microusd)} is more than the stake that "
+            f"nothing else holds ({microusd_to_text(max(free, 0))})"
+        )
 
 
 def _check_time(order: Order, now: float) -> None:

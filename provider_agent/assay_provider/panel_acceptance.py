@@ -11,13 +11,12 @@ from assay_node.protocol.ids import ZERO_ADDRESS, Digest
 from assay_node.protocol.order import Order, SignedOrder
 from assay_node.protocol.panels import PANEL_ROUND, panel_order, place_of
 from assay_node.protocol.typed_data import Domain
-from assay_node.protocol.units import microusd_to_text
 from assay_node.services.court import barred
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import State
-from assay_provider.lease_verification import LeaseVerifier
+from assay_provider.lease_verification import LeaseVerifier, check_stake
 from assay_provider.panel_terms import PanelTerms, seats_called
 from assay_provider.slots import Slots
 from assay_provider.supply import Supply
@@ -102,12 +101,7 @@ class PanelAcceptance:
         if await self.chain.signer_of(self.supply.operator) != self.verifier.signer:
             raise Refused("the chain does not name this provider's signing key (yet)")
         account = await self.chain.account(self.supply.operator)
-        free = account.stake_microusd - account.locked_microusd
-        if free < order.bond_microusd:
-            raise Refused(
-                f"its bond of {microusd_to_text(order.bond_microusd)} is more than the stake that "
-                f"nothing else holds ({microusd_to_text(free)})"
-            )
+        check_stake(order, account, await self.book.promised_microusd())
         return rate
 
     async def _take(self, called: CalledPanel, order: Order, ticket: int, rate: int) -> None:

@@ -18,7 +18,8 @@ class ProviderView:
     """One operator's supply: its newest verified offer, and what is left of it now.
 
     `connected` means a live connection and a recent heartbeat. `slots_free` and
-    `stake_free_microusd` are net of every lease the scheduler knows about; `wins` and `faults`
+    `stake_free_microusd` are net of every lease the scheduler knows about, and the stake of what is
+    locked on chain, which no receipt can take; `wins` and `faults`
     come from the chain.
     """
 

@@ -191,7 +191,12 @@ class Membership:
                 connected=operator not in away,
                 last_heard=member.heard_at,
                 slots_free=max(0, member.offer.slots - running[operator]),
-                stake_free_microusd=max(0, member.account.stake_microusd - bonds[operator]),
+                stake_free_microusd=max(
+                    0,
+                    member.account.stake_microusd
+                    - member.account.locked_microusd
+                    - bonds[operator],
+                ),
                 wins=member.account.wins,
                 faults=member.account.faults,
             )

@@ -468,3 +468,20 @@ async def test_a_malformed_scheduler_address_ends_the_daemon_with_one_error(worl
     with pytest.raises(LocalError, match=r"check provider\.schedulers"):
         async with world.daemon(schedulers=("/ip4/127.0.0.1",)) as daemon:
             await asyncio.wait({daemon.task})
+
+
+async def test_one_stake_answers_for_as_many_open_leases_as_it_covers(world: World) -> None:
+    """Leases that wait for their settlement hold no slot, and their bonds all the same."""
+    async with world.daemon():
+        await introduced(world)
+        for count in range(5):  # $10 each, of $50
+            answer = await world.scheduler.lease(world.signed_order(bond_microusd=10_000_000))
+            assert answer.accepted, answer.reason
+            commit = await world.scheduler.committed(count + 1)
+            await world.until_state(commit.job, "committed")
+        sixth = await world.scheduler.lease(world.signed_order(bond_microusd=1))
+        assert not sixth.accepted
+        assert "more than the stake that nothing else holds ($0.00)" in sixth.reason
+        await world.scheduler.release(commit.job, "settled")
+        again = await world.scheduler.lease(world.signed_order(bond_microusd=1))
+        assert again.accepted

@@ -253,3 +253,12 @@ async def test_a_refused_offer_leaves_nothing_behind(
         assert not answer.accepted
         assert await world.store.unfinished() == ()
         assert world.sandbox.requests == []
+
+
+async def test_14_the_stake_is_promised_to_other_jobs_or_locked_on_chain(world: World) -> None:
+    offer = an_offer(world)  # a bond of $1, of a stake of $50
+    assert await verifier(world).verify(offer, asking=SCHEDULER, promised_microusd=49_000_000)
+    with pytest.raises(Refused, match=r"nothing else holds \(\$0.999999\)"):
+        await verifier(world).verify(offer, asking=SCHEDULER, promised_microusd=49_000_001)
+    world.chain.locked_microusd = 50_000_000
+    assert "nothing else holds ($0.00)" in await refusal(world, offer)
