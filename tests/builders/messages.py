@@ -154,12 +154,15 @@ MESSAGES = {
     messages.ResultRequest: st.builds(messages.ResultRequest, job=digests),
     messages.Result: st.builds(
         messages.Result,
-        receipt=receipts,
+        receipt=st.none() | receipts,
+        panel_job=st.none() | digests,
         round_number=uint32,
         output=cid_values,
         verdict=printable,
         sources=st.lists(printable, max_size=3).map(tuple),
     ),
+    messages.OutputRequest: st.builds(messages.OutputRequest, job=digests),
+    messages.Output: st.builds(messages.Output, output=cid_values, verdict=printable),
     messages.Hello: st.builds(messages.Hello, offer=signed_offers),
     messages.Welcome: st.builds(
         messages.Welcome,

@@ -15,6 +15,7 @@ from assay_node.protocol.messages import (
     COMMIT_SET,
     HELLO,
     LEASE,
+    OUTPUT,
     RELEASE,
     Ack,
     Commit,
@@ -22,6 +23,7 @@ from assay_node.protocol.messages import (
     Hello,
     LeaseAnswer,
     LeaseOffer,
+    Output,
     Release,
     Reveal,
 )
@@ -75,6 +77,7 @@ class ScriptedProvider:
         self.network.serve_requests(LEASE, self._lease)
         self.network.serve_requests(COMMIT_SET, self._reveal)
         self.network.serve_requests(RELEASE, self._release)
+        self.network.serve_requests(OUTPUT, self._tell_output)
         await self.hello()
 
     async def hello(self, **changes: Any) -> None:
@@ -179,6 +182,11 @@ class ScriptedProvider:
                 signature=self.signer.sign_digest(digest),
             )
         )
+
+    async def _tell_output(self, _peer: PeerId, _data: bytes) -> bytes:
+        if self.silent:
+            raise Refused("I would rather not")
+        return codec.encode(Output(output=self.output, verdict="ok"))
 
     async def _release(self, _peer: PeerId, data: bytes) -> bytes:
         self.released.append(codec.decode(Release, data).reason)

@@ -11,7 +11,16 @@ import pytest
 
 from assay_node.artifacts import ArtifactSettings, open_artifacts
 from assay_node.keys import create_key
-from assay_node.ports import JobRecord, OpenRoad, OverrideRoad, RoadCommit, Settlement
+from assay_node.ports import (
+    JobRecord,
+    OpenRoad,
+    OverrideRoad,
+    Paid,
+    RoadCommit,
+    RoadJob,
+    RoadState,
+    Settlement,
+)
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
 from assay_node.protocol.assignment import contradict, signer_of_assign
@@ -22,7 +31,7 @@ from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
 from assay_node.protocol.messages import HELLO, SUBMIT, CommitSet, Submit
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder, job_id
-from assay_node.protocol.receipt import commit_digest, commit_set, commit_set_digest
+from assay_node.protocol.receipt import commit_digest, commit_set, commit_set_digest, tag
 from assay_node.protocol.typed_data import Domain, recover
 from assay_node.services.lifecycle import Timing, active_leases
 from assay_node.services.parts import SchedulerParts
@@ -30,6 +39,7 @@ from assay_node.services.policy import Policy
 from assay_node.services.road import commits_of
 from assay_node.services.scheduler import Scheduler
 from assay_node.services.settlement_timing import SettlementTerms
+from assay_node.services.verification import verify_result
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import operator
@@ -174,6 +184,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         )
         world.scheduler_wallet = scheduler_wallet.address
         world.queries = scheduler.queries
+        world.results = scheduler.results
         yield world
         await _stopped(running)
         check_assigns(world)
@@ -668,6 +679,36 @@ async def test_a_job_taken_to_the_road_early_needs_its_scheduler_no_more(world):
     assert {lease.state for lease in record.leases} == {LeaseState.CLOSED}
     with pytest.raises(AssayError):
         await world.results.of(job)
+
+
+async def test_the_result_of_a_job_that_the_chain_settled_is_asked_of_those_who_were_paid(world):
+    job = await world.submit()
+    await world.until(job, lambda r: r.state is JobState.RUNNING)
+    world.chain.opened_at.append((world.chain.block, job))
+    open_ = RoadJob(job=job, state=RoadState.REVEALING, deadline=0, round_number=0)
+    world.chain.on_road[job] = open_
+    world.chain.block += 1
+    await world.until(job, lambda r: r.state is JobState.ON_ROAD)
+    good, liar = world.providers[:2]
+    liar.output = a_cid(77)
+    good.silent = True
+    said = tag(job, 3, cids.to_digest(good.output))
+    world.chain.settled[job] = Settlement(
+        job_id=job, transaction=Digest(b"\x07" * 32), block_number=world.chain.block,
+        agreed=True, winning_tag=Digest(said[:28] + bytes(4)), seconds=1,
+        paid=tuple(Paid(operator=one.operator, amount_microusd=1) for one in (liar, good)),
+        slashed=(), fee_microusd=0, cost_microusd=2, gas_used=1, receipts_in_batch=1,
+    )  # fmt: skip
+    world.chain.block += 1
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    with pytest.raises(AssayError, match="none of those who were paid"):
+        await world.results.of(job)
+    good.silent = False
+    result = await world.results.of(job)
+    assert (result.receipt, result.output) == (None, good.output)
+    assert result.sources == tuple(good.network.addresses)
+    assert await verify_result(result, job, world.chain, world.domain) == good.output
 
 
 async def test_a_reorg_that_takes_a_job_off_the_road_fails_it_after_its_expiry(world):
