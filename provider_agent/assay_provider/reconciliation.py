@@ -31,13 +31,14 @@ class Reconciliation:
 
         1. Tell of leases given up while the scheduler was away. 2. Drop leases that it no longer
         lists, unless they are past the commit: a commitment stands until the order expires, and the
-        release may be on its way. 3. Hand back what it lists and we do not have.
+        release may be on its way. 3. Hand back what it lists and we do not have; an offer without
+        an answer may not have come here yet.
         """
         await self.closing.deliver_owed(welcome.scheduler)  # 1
         for lease in await self.book.store.unfinished():  # 2
             if (
                 lease.scheduler == welcome.scheduler
-                and lease.job not in welcome.active_jobs
+                and lease.job not in (*welcome.active_jobs, *welcome.offered_jobs)
                 and lease.accepted_at < sent_at  # younger ones were not yet there to be listed
             ):
                 await self._drop_before_commit(lease.job)

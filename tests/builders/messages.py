@@ -169,6 +169,7 @@ MESSAGES = {
         scheduler=addresses,
         heartbeat_s=uint32,
         active_jobs=st.lists(digests, max_size=3).map(tuple),
+        offered_jobs=st.lists(digests, max_size=3).map(tuple),
     ),
     messages.Heartbeat: st.builds(messages.Heartbeat, slots_free=uint32),
     messages.LeaseOffer: st.builds(

@@ -39,7 +39,7 @@ async def until(
                 document: dict[str, Any] = await market.get(f"/v1/jobs/{job}")
                 if condition(document):
                     return document
-                assert not document["ended"], (document["reason"], kinds(document))
+                assert not document["ended"], story(document)
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.05)
@@ -64,3 +64,10 @@ def event_kinds_stored(market: Market, job: str) -> list[str]:
         return [kind for (kind,) in rows]
     finally:
         connection.close()
+
+
+def story(document: dict[str, Any]) -> str:
+    """Return why a job is as it is: its reason, its replicas, its whole history."""
+    replicas = [f"{r['operator']} {r['state']} {r['reason']}" for r in document["replica_records"]]
+    events = [f"{event['at']:.2f} {event['kind']}: {event['text']}" for event in document["events"]]
+    return "\n".join((document["reason"], *replicas, *events))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.e2e.following import ended, event_kinds_stored, kinds, paid, submit, until
+from tests.e2e.following import ended, event_kinds_stored, kinds, paid, story, submit, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,7 +32,7 @@ async def test_a_provider_killed_during_its_run_is_replaced_and_the_job_settles(
     document = await ended(market, id_)
     await process.start()
     await market.wait_for_providers()
-    assert document["state"] == "settled", document["reason"]
+    assert document["state"] == "settled", story(document)
     assert victim not in paid(document)
     assert len(paid(document)) == 3
     (lost,) = [r for r in document["replica_records"] if r["operator"] == victim]
@@ -49,7 +49,7 @@ async def test_a_provider_killed_and_back_in_time_goes_on_with_its_lease(market,
     await process.start()
     document = await ended(market, id_)
     await market.wait_for_providers()
-    assert document["state"] == "settled", document["reason"]
+    assert document["state"] == "settled", story(document)
     assert len(paid(document)) == 3
 
 
@@ -73,7 +73,7 @@ async def test_a_scheduler_killed_at_any_stage_loses_no_job_and_pays_once(
     await market.wait_for_api()
     document = await ended(market, id_)
     await market.wait_for_providers()
-    assert document["state"] == "settled", document["reason"]
+    assert document["state"] == "settled", story(document)
     assert kinds(document).count("settled") == 1
     assert len(paid(document)) == 3
     spent = budget - await _budget(market, requester)
@@ -88,10 +88,10 @@ async def test_a_chain_restarted_from_its_state_file_goes_on(market, requester, 
     await asyncio.sleep(4)  # providers cannot check their leases; a settlement finds no chain
     await market.chain.start()
     document = await ended(market, id_)
-    assert document["state"] == "settled", document["reason"]
+    assert document["state"] == "settled", story(document)
     (next_,) = await submit(market, requester, job(QUICK, name="after-restart"))
     document = await ended(market, next_)
-    assert document["state"] == "settled", document["reason"]
+    assert document["state"] == "settled", story(document)
 
 
 async def test_a_result_survives_corrupted_blocks_and_says_so_when_all_are(

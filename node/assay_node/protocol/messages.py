@@ -146,6 +146,9 @@ class Welcome:
     scheduler: Address
     heartbeat_s: int
     active_jobs: tuple[Digest, ...]
+    """Those that the provider has accepted, as far as its answer arrived."""
+    offered_jobs: tuple[Digest, ...]
+    """Those whose offers have no answer yet: they may be on their way, or lost with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

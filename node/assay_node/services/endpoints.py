@@ -156,10 +156,12 @@ class Endpoints:
 
     async def _hello(self, peer: PeerId, hello: Hello) -> Welcome:
         offer = await self._membership.hello(peer, hello)
+        accepted, offered = await self._leases.jobs_of(offer.operator)
         return Welcome(
             scheduler=self._parts.signer.address,
             heartbeat_s=self._parts.policy.heartbeat_s,
-            active_jobs=await self._leases.active_jobs_of(offer.operator),
+            active_jobs=accepted,
+            offered_jobs=offered,
         )
 
     async def _heartbeat(self, peer: PeerId, heartbeat: Heartbeat) -> Ack:

@@ -315,13 +315,15 @@ class Leases:
         await self.store.set_stage(message.job, operator, stage, now=self.clock.now())
         return Ack()
 
-    async def active_jobs_of(self, operator: Address) -> tuple[Digest, ...]:
-        """Return the jobs in which an operator has an active lease."""
-        return tuple(
-            job.job
-            for job in await self.store.unfinished_jobs()
-            if any(lease.operator == operator for lease in active_leases(job))
-        )
+    async def jobs_of(self, operator: Address) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+        """Return the jobs in which an operator has an accepted lease, and an offered one."""
+        accepted: list[Digest] = []
+        offered: list[Digest] = []
+        for job in await self.store.unfinished_jobs():
+            for lease in active_leases(job):
+                if lease.operator == operator:
+                    (offered if lease.state is LeaseState.OFFERED else accepted).append(job.job)
+        return tuple(accepted), tuple(offered)
 
     async def _unmoved(self, lease: LeaseRecord) -> bool:
         job = await self.store.job(lease.job)

@@ -26,6 +26,7 @@ from assay_node.protocol.messages import (
     Output,
     Release,
     Reveal,
+    Welcome,
 )
 from assay_node.protocol.offer import Offer, SignedOffer, Slot, offer_digest
 from assay_node.protocol.order import job_id
@@ -80,7 +81,7 @@ class ScriptedProvider:
         self.network.serve_requests(OUTPUT, self._tell_output)
         await self.hello()
 
-    async def hello(self, **changes: Any) -> None:
+    async def hello(self, **changes: Any) -> Welcome:
         now = int(time.time())
         fields: dict[str, Any] = {
             "operator": self.operator,
@@ -110,7 +111,8 @@ class ScriptedProvider:
         }
         body = codec.encode(Offer(**fields))
         signature = self.signer.sign_digest(offer_digest(self.domain, body))
-        await self._ask(HELLO, Hello(offer=SignedOffer(body=body, signature=signature)))
+        hello = Hello(offer=SignedOffer(body=body, signature=signature))
+        return codec.decode(Welcome, await self._ask(HELLO, hello))
 
     async def _lease(self, _peer: PeerId, data: bytes) -> bytes:
         lease = codec.decode(LeaseOffer, data)

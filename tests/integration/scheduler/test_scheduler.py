@@ -711,6 +711,21 @@ async def test_the_result_of_a_job_that_the_chain_settled_is_asked_of_those_who_
     assert await verify_result(result, job, world.chain, world.domain) == good.output
 
 
+async def test_a_welcome_tells_offers_from_leases_that_were_accepted(world):
+    """A provider must not disown an offer that has not reached it yet: the replica would be lost."""
+    slow, answered = world.providers[0], asyncio.Event()
+    slow.before_answer = answered.wait
+    job = await world.submit()
+    await _until(lambda: slow.leases)
+    welcome = await slow.hello(generation=2)
+    assert (welcome.active_jobs, welcome.offered_jobs) == ((), (job,))
+    answered.set()
+    states = {LeaseState.ACCEPTED}
+    await world.until(job, lambda r: {lease.state for lease in r.leases} == states)
+    welcome = await slow.hello(generation=3)
+    assert (welcome.active_jobs, welcome.offered_jobs) == ((job,), ())
+
+
 async def test_a_reorg_that_takes_a_job_off_the_road_fails_it_after_its_expiry(world):
     job = await world.submit()
     record = await world.until(job, lambda r: r.state is JobState.RUNNING)

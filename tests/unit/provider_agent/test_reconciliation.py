@@ -63,6 +63,27 @@ async def test_a_listed_lease_that_is_not_here_is_handed_back(world: World) -> N
         assert (message.job, message.reason) == (UNKNOWN, "this provider holds no such lease")
 
 
+async def test_an_offer_that_is_yet_to_come_is_not_handed_back(world: World) -> None:
+    """A scheduler that was killed while its offers were on their way makes them again."""
+    world.scheduler.offered_jobs = (UNKNOWN,)
+    async with world.daemon():
+        await world.scheduler.until(lambda: len(world.scheduler.heartbeats) > 1)
+        assert world.scheduler.hand_backs == []
+
+
+async def test_a_lease_whose_acceptance_did_not_arrive_is_kept(world: World) -> None:
+    world.sandbox.gate.clear()
+    async with world.daemon():
+        job = await leased(world)
+        await world.until_state(job, "running")
+        world.scheduler.active_jobs, world.scheduler.offered_jobs = (), (job,)
+        world.clock.time += 1
+        beats = len(world.scheduler.heartbeats)
+        world.hub.sever(world.network, world.scheduler.network)
+        await world.scheduler.until(lambda: len(world.scheduler.heartbeats) > beats)
+        assert (await world.stored(job)).state == "running"
+
+
 async def test_a_listed_lease_that_was_closed_is_handed_back_with_the_reason(world: World) -> None:
     async with world.daemon():
         job = await leased(world)

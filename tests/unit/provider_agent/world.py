@@ -241,6 +241,7 @@ class FakeScheduler:
         self.commits: list[Commit] = []
         self.hand_backs: list[HandBack] = []
         self.active_jobs: tuple[Digest, ...] | None = None
+        self.offered_jobs: tuple[Digest, ...] = ()
         self.leased: list[Digest] = []
         self.commit_answer: Callable[[Commit], None] = lambda commit: None
         self.welcome_gate = asyncio.Event()
@@ -312,7 +313,12 @@ class FakeScheduler:
         self._changed.set()
         active = tuple(self.leased) if self.active_jobs is None else self.active_jobs
         await self.welcome_gate.wait()
-        return Welcome(scheduler=SCHEDULER, heartbeat_s=1, active_jobs=active)
+        return Welcome(
+            scheduler=SCHEDULER,
+            heartbeat_s=1,
+            active_jobs=active,
+            offered_jobs=self.offered_jobs,
+        )
 
     async def _heartbeat(self, peer_id: PeerId, payload: bytes) -> Ack:
         self.heartbeats.append(codec.decode(Heartbeat, payload))
