@@ -712,7 +712,7 @@ async def test_the_result_of_a_job_that_the_chain_settled_is_asked_of_those_who_
 
 
 async def test_a_welcome_tells_offers_from_leases_that_were_accepted(world):
-    """A provider must not disown an offer that has not reached it yet: the replica would be lost."""
+    """A provider that disowned an offer on its way to it would lose the replica."""
     slow, answered = world.providers[0], asyncio.Event()
     slow.before_answer = answered.wait
     job = await world.submit()
