@@ -6,7 +6,7 @@ import {IProviders} from "../../src/interfaces/IProviders.sol";
 import {IRoad} from "../../src/interfaces/IRoad.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
-import {CaseState, Fund, PanelKind, Referral} from "../../src/types/Courts.sol";
+import {CaseState, Fund, Panel, PanelKind, Referral} from "../../src/types/Courts.sol";
 import {Order, Receipt} from "../../src/types/Orders.sol";
 import {Opening} from "../../src/types/Roads.sol";
 import {Share, ShareKind} from "../../src/types/Share.sol";
@@ -163,6 +163,32 @@ contract CourtTest is CourtFixture {
         court.release(trial.matter);
         --trial.matter.order.fee;
         court.release(trial.matter);
+    }
+
+    /// @dev A panel's slash, escrow and locks follow the shares: only those that were entered count.
+    function test_context_calling() public {
+        Trial memory trial = _slashed(1);
+        bytes memory wrong =
+            abi.encodeWithSelector(ICourt.Court_ContextWrong.selector, market.jobId(trial.receipt.order));
+        _deposit(address(this), WORST);
+        Share share = trial.matter.shares[0];
+        trial.matter.shares[0] = trial.matter.shares[1];
+        vm.expectRevert(wrong);
+        court.appeal(trial.matter);
+        vm.expectRevert(wrong);
+        court.audit(trial.matter);
+        trial.matter.shares[0] = share;
+        court.appeal(trial.matter);
+    }
+
+    /// @dev Were a panel's order not bound to its job, two requesters' jobs could share a panel.
+    function test_panelOrder_own() public view {
+        Order memory order = _order(0, 1);
+        Panel memory panel = Panel(PanelKind.Appeal, address(this), 9, 99);
+        Order memory own = court.panelOrder(order, panel);
+        assertEq(own.nonce, uint256(market.jobId(order)), "bound to its job");
+        order.requester = _requester(1);
+        assertTrue(court.panelOrder(order, panel).nonce != own.nonce, "and to no other");
     }
 
     // --- appeals ------------------------------------------------------------------------------
@@ -577,6 +603,8 @@ contract CourtTest is CourtFixture {
         );
         _close(trial, 1);
         assertEq(_books(), books, "nothing moves again");
+        bytes32 panelJob = market.jobId(court.panelOrder(trial.matter.order, trial.panel));
+        assertEq(court.verdictOf(panelJob).endedAt, 0, "its verdict is gone");
     }
 
     /// @dev The appellant can say what its own answer was, if it was right.

@@ -628,6 +628,24 @@ contract MarketTest is MarketFixture {
         _assertSolvent();
     }
 
+    /// @dev Fees are added up for a scheduler until another's job comes; a scheduler may come again.
+    function test_batch_schedulers() public {
+        address[5] memory named = [scheduler, address(0xA5), address(0xA5), address(0xB5), scheduler];
+        uint64[5] memory fees = [uint64(2000), 7, 0, 1, 40];
+        Receipt[] memory receipts = new Receipt[](5);
+        for (uint256 i = 0; i < 5; ++i) {
+            vm.prank(_requester(i % 2));
+            vault.fund(named[i], 200e6);
+            Order memory order = _order(i % 2, i);
+            (order.scheduler, order.fee) = (named[i], fees[i]);
+            receipts[i] = _seal(_draft(order));
+        }
+        market.settle(receipts);
+        assertEq(_free(scheduler), 2040, "both of its jobs");
+        assertEq(_free(address(0xA5)), 7, "one of its two has a fee");
+        assertEq(_free(address(0xB5)), 1, "however small");
+    }
+
     function test_batch_overdraft() public {
         Receipt[] memory receipts = new Receipt[](3);
         Order memory order = _order(0, 1);

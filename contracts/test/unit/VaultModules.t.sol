@@ -86,6 +86,19 @@ contract VaultModulesTest is Assertions {
         _vault.reserve(REQUESTER, SCHEDULER, 7, 1);
     }
 
+    function test_reserve_anyNonce() public {
+        uint256[4] memory nonces = [uint256(255), 256, 1025, type(uint256).max];
+        for (uint256 i = 0; i < nonces.length; ++i) {
+            _reserve(nonces[i], 1);
+            assertTrue(_vault.nonceUsed(REQUESTER, nonces[i]), "spent");
+            vm.prank(ROAD);
+            vm.expectRevert(abi.encodeWithSelector(IVault.Vault_NonceSpent.selector, REQUESTER, nonces[i]));
+            _vault.reserve(REQUESTER, SCHEDULER, nonces[i], 1);
+        }
+        assertTrue(!_vault.nonceUsed(REQUESTER, 512), "and no other");
+        assertTrue(!_vault.nonceUsed(REQUESTER, 0), "nor the first");
+    }
+
     function test_reserve_budgetTooSmall() public {
         vm.prank(ROAD);
         vm.expectRevert(
@@ -199,6 +212,13 @@ contract VaultModulesTest is Assertions {
         assertEq(_vault.account(OPERATOR).free, 15e6, "effort");
         assertEq(_vault.account(OPERATOR).wins, 1, "is no win");
         assertEq(_vault.escrow(ROAD), 15e6, "paid from escrow");
+        _assertSolvent();
+    }
+
+    function test_distribute_slashOne() public {
+        vm.prank(ROAD);
+        _vault.distribute(_one(OPERATOR, 1, ShareKind.Slashed), 0);
+        assertEq(_vault.account(TREASURY).free, 1, "to the unit");
         _assertSolvent();
     }
 
