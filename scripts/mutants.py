@@ -4,6 +4,7 @@
     python scripts/mutants.py                 Tally, Vault and Market; writes contracts/mutants.md
     python scripts/mutants.py Vault           only that file's figures and survivors are renewed
     python scripts/mutants.py Vault --every 3  one mutant in three is tried, for an estimate
+    python scripts/mutants.py Vault --again    tries what survived once more, by newer tests
     python scripts/mutants.py Vault --list    shows the mutants and runs nothing
 
 A mutant is one token or statement changed. It is killed when it compiles and a unit or fuzz test
@@ -29,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CONTRACTS: Final = ROOT / "contracts"
@@ -124,7 +125,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="assay-mutants-") as folder:
         lab = Lab(Path(folder) / "contracts")
         for path in paths:
-            results[path] = _run(lab, path, every)
+            earlier = results.get(path) if "--again" in words else None
+            results[path] = (
+                _run(lab, path, every) if earlier is None else _again(lab, path, earlier)
+            )
             RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     return _report(results)
 
@@ -326,6 +330,24 @@ def _run(lab: Lab, path: str, every: int) -> dict[str, object]:
             flush=True,
         )
     return {"counts": counts, "survivors": survivors, "every": every}
+
+
+def _again(lab: Lab, path: str, earlier: dict[str, Any]) -> dict[str, object]:
+    """Judge the earlier survivors anew; those whose lines are no longer there have no say."""
+    source = (CONTRACTS / path).read_text()
+    counts, survivors = dict(earlier["counts"]), []
+    by_lines = {mutant.lines(source)[1:]: mutant for mutant in mutants_of(path, source)}
+    for one in earlier["survivors"]:
+        counts[Outcome.SURVIVED.value] -= 1
+        mutant = by_lines.get((one["line"], one["becomes"]))
+        if mutant is None:
+            continue
+        outcome = lab.judge(mutant)
+        counts[outcome.value] += 1
+        print(f"{outcome.value:16} {path}: {one['line']} -> {one['becomes']}", flush=True)
+        if outcome is Outcome.SURVIVED:
+            survivors.append(one)
+    return {"counts": counts, "survivors": survivors, "every": earlier["every"]}
 
 
 # --- telling --------------------------------------------------------------------------------------
