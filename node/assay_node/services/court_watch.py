@@ -33,8 +33,8 @@ from assay_node.services.court import Docket, docket_of, plan_case
 
 logger = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.0
-"""How often the chain is looked at; nothing happens unless there is a new block."""
+LOOK_S: Final = 5.0
+"""How often the chain is looked at, if there is a new block: the court's windows are hours."""
 
 REORG_BLOCKS: Final = 64
 """How far back each look reads again, for what a reorg moved; deeper ones are unheard of."""
