@@ -886,6 +886,9 @@ contract CourtTest is CourtFixture {
             assertEq(_locked(operator), locked[i], "what may still be drawn");
         }
         assertEq(_account(operator).free, 1e6 + 4 * 300_000, "each is paid");
+        _pass(1 days);
+        court.unlock(operator);
+        assertEq(_locked(operator), STAKE / 2, "the older one is let go, the newer one is not");
     }
 
     /// @dev A slash in a job that is drawn too: one panel decides over both.

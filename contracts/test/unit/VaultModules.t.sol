@@ -6,6 +6,7 @@ import {IVault} from "../../src/interfaces/IVault.sol";
 import {Records} from "../../src/libraries/Records.sol";
 import {Account} from "../../src/types/Accounts.sol";
 import {Share, ShareKind, toShare} from "../../src/types/Share.sol";
+import {EFFORT_ONE, Sums} from "../../src/types/Sums.sol";
 import {Assertions} from "../utils/Assertions.sol";
 import {PlainToken} from "../utils/Tokens.sol";
 import {vm} from "../utils/Vm.sol";
@@ -207,6 +208,8 @@ contract VaultModulesTest is Assertions {
         assertEq(_vault.escrow(ROAD), 18e6, "the slash is no payment");
 
         _lock(OPERATOR, 1e6);
+        vm.expectEmit(address(_vault));
+        emit IVault.OperatorSettled(OPERATOR, Sums.wrap(3e6 + EFFORT_ONE));
         vm.prank(ROAD);
         _vault.distribute(_one(OPERATOR, 3e6, ShareKind.Effort), 1e6);
         assertEq(_vault.account(OPERATOR).free, 15e6, "effort");
