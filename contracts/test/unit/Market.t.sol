@@ -704,12 +704,25 @@ contract MarketTest is MarketFixture {
 
     function test_books_counters() public {
         Receipt memory receipt = _withLiar(_order(0, 1), 0);
-        _setCounters(receipt.replicas[0].operator);
-        _setCounters(receipt.replicas[1].operator);
+        _setCounters(receipt.replicas[0].operator, type(uint64).max);
+        _setCounters(receipt.replicas[1].operator, type(uint64).max);
         _assertSettles(receipt);
         assertEq(_account(receipt.replicas[0].operator).faults, type(uint32).max, "as many as fit");
         assertEq(_account(receipt.replicas[1].operator).wins, type(uint32).max, "as many as fit");
         assertEq(_account(receipt.replicas[0].operator).bond, SEATS_EACH * SEAT - BOND, "slashed still");
+    }
+
+    /// @dev Where nobody is slashed either, which has a way of its own.
+    function test_books_countersOfWinners() public {
+        Receipt memory receipt = _honest(0, 1);
+        for (uint256 i = 0; i < 3; ++i) {
+            _setCounters(receipt.replicas[i].operator, type(uint32).max);
+        }
+        _assertSettles(receipt);
+        for (uint256 i = 0; i < 3; ++i) {
+            assertEq(_account(receipt.replicas[i].operator).wins, type(uint32).max, "as many as fit");
+            assertEq(_account(receipt.replicas[i].operator).faults, 0, "which are no faults");
+        }
     }
 
     function test_books_oneParty() public {
@@ -910,10 +923,11 @@ contract MarketTest is MarketFixture {
     }
 
     /// @dev Account: free (64) | bond (64) | locked (64) | wins (32) | faults (32), in slot 0's mapping.
-    function _setCounters(address party) private {
+    /// @param counters Wins, and faults above them.
+    function _setCounters(address party, uint64 counters) private {
         bytes32 slot = keccak256(abi.encode(party, uint256(0)));
         uint256 word = uint256(vm.load(address(vault), slot));
         assertEq(uint64(word), _free(party), "the slot of the account");
-        vm.store(address(vault), slot, bytes32(word | uint256(type(uint64).max) << 192));
+        vm.store(address(vault), slot, bytes32(word | uint256(counters) << 192));
     }
 }
