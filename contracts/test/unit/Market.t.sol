@@ -513,6 +513,42 @@ contract MarketTest is MarketFixture {
         _assertSkipped(receipt, IMarket.Market_SignerNotRegistered.selector);
     }
 
+    /// @dev One batch with reveals by an operator's former key and by its new one: both are its own.
+    function test_batch_bothKeys() public {
+        address operator = _honest(0, 1).replicas[1].operator;
+        uint256 former = signerKeyOf[operator];
+        vm.prank(operator);
+        providers.setSigner(vm.addr(0xF4E5));
+        vm.warp(vm.getBlockTimestamp() + 1 days);
+        _freshSeed();
+        Receipt[] memory receipts = new Receipt[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            signerKeyOf[operator] = i == 1 ? 0xF4E5 : former;
+            receipts[i] = _withOperator(_order(0, 100 * i), operator);
+        }
+        vm.recordLogs();
+        market.settle(receipts);
+        assertEq(vault.account(operator).wins, 3, "all of them count");
+    }
+
+    /// @dev What goes with a reason is of no meaning, and never half an answer.
+    function test_judge_refused() public {
+        Receipt memory receipt = _honest(0, 1);
+        receipt.order.quorum = 1;
+        (bytes4 reason, uint256 winners, uint256 secs) = market.judge(receipt);
+        assertTrue(reason == IMarket.Market_QuorumInvalid.selector && winners + secs == 0, "an order's fault");
+        receipt = _honest(0, 1);
+        ++receipt.replicas[0].secs;
+        (reason, winners, secs) = market.judge(receipt);
+        assertTrue(reason != 0 && winners + secs == 0, "a reveal's");
+        receipt = _honest(0, 1);
+        signerKeyOf[receipt.replicas[0].operator] = 0x7777;
+        (reason, winners, secs) = market.judge(_seal(receipt));
+        assertTrue(
+            reason == IMarket.Market_SignerNotRegistered.selector && winners + secs == 0, "an operator's"
+        );
+    }
+
     /// @dev Seeing the others' reveals, a replica takes their answer: its own commitment was part of what they signed.
     function test_replica_copy() public {
         Order memory order = _order(0, 1);
