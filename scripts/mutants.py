@@ -14,7 +14,8 @@ with fewer than nine in ten killed, the exit code is 1. Invariant tests stay out
 see only what they were made to see.
 
 Works in a copy of contracts/ in a temporary folder, one forge at a time. A mutant first meets the
-unit tests of its own source, for which forge compiles a few files only, and all tests if it lives.
+unit tests of its own source, for which forge compiles a few files only; if it lives, the snapshots
+of gas and the deployment, then all tests.
 """
 
 import json
@@ -45,6 +46,8 @@ TESTS: Final = (
     "--no-match-contract", "SettleGas",
     "--no-match-test", "test_codeSize",  # that is the optimizer's doing, which is off
 )  # fmt: skip
+AS_BUILT: Final = ("test", "--match-contract", "Gas|DeployTest")
+"""With the optimizer, ordinary linking and the snapshots of gas: what these alone see."""
 OWN_TESTS: Final[Mapping[str, str]] = {"Tally": "Market", "Judge": "Market", "Records": "Market"}
 """Whose unit tests a source meets first, where they are not of its own name."""
 DOES_NOT_COMPILE: Final = "Compiler run failed"
@@ -55,6 +58,7 @@ QUICK: Final = {
     "FOUNDRY_ISOLATE": "false",
     "FOUNDRY_FUZZ_RUNS": "32",
     "FOUNDRY_GAS_LIMIT": "30000000000",  # what loops for ever ends soon
+    "FORGE_SNAPSHOT_CHECK": "false",
 }
 
 OPERATORS: Final[Mapping[str, Sequence[str]]] = {
@@ -260,8 +264,8 @@ class Lab:
         source = where.read_text()
         where.write_text(mutant.apply(source))
         try:
-            for tests in (_own_tests(mutant.path), TESTS):
-                done = self._forge(*tests)
+            for tests, quick in ((_own_tests(mutant.path), True), (AS_BUILT, False), (TESTS, True)):
+                done = self._forge(*tests, quick=quick)
                 if DOES_NOT_COMPILE in done.stdout + done.stderr:
                     return Outcome.INVALID
                 if done.returncode:
@@ -291,8 +295,8 @@ class Lab:
             )
 
     def _forge(self, *command: str, quick: bool = True) -> subprocess.CompletedProcess[str]:
-        settings = QUICK if quick else {"FOUNDRY_DENY": "never"}
-        environment = {**os.environ, **settings, "FORGE_SNAPSHOT_CHECK": "false"}
+        settings = QUICK if quick else {"FOUNDRY_DENY": "never", "FORGE_SNAPSHOT_CHECK": "true"}
+        environment = {**os.environ, **settings}
         words = [str(self._folder / "forge"), *command]
         try:
             return subprocess.run(

@@ -9,6 +9,7 @@ import {ICourt} from "../../src/interfaces/ICourt.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
 import {IVault} from "../../src/interfaces/IVault.sol";
 import {Account} from "../../src/types/Accounts.sol";
+import {CaseState} from "../../src/types/Courts.sol";
 import {Order, Receipt, Replica} from "../../src/types/Orders.sol";
 import {Share, ShareKind} from "../../src/types/Share.sol";
 import {Sums} from "../../src/types/Sums.sol";
@@ -529,6 +530,28 @@ contract MarketTest is MarketFixture {
         vm.recordLogs();
         market.settle(receipts);
         assertEq(vault.account(operator).wins, 3, "all of them count");
+    }
+
+    /// @dev Jobs that fail are taken out of a batch, and what the court is told of the others stays with them.
+    function test_batch_failedBesideAudited() public {
+        Receipt[] memory receipts = new Receipt[](4);
+        receipts[0] = _honest(0, 1);
+        receipts[1] = _honest(1, 1);
+        signerKeyOf[receipts[1].replicas[0].operator] = 0x7777;
+        receipts[1] = _seal(receipts[1]);
+        for (uint256 i = 0; i < OPERATORS; ++i) {
+            signerKeyOf[_operator(i)] = SIGNER_KEY + i;
+        }
+        Order memory order = _order(2, 1);
+        order.auditBps = 100;
+        receipts[2] = _seal(_draft(order));
+        receipts[3] = _honest(3, 1);
+        market.settle(receipts);
+        for (uint256 i = 0; i < 4; ++i) {
+            CaseState state = court.caseOf(market.jobId(receipts[i].order)).state;
+            assertTrue((state == CaseState.Entered) == (i == 2), "the one with audits alone");
+            assertTrue(vault.nonceUsed(_requester(i), 1) == (i != 1), "all but one are settled");
+        }
     }
 
     /// @dev What goes with a reason is of no meaning, and never half an answer.

@@ -232,6 +232,32 @@ contract PackedTest is PackedFixture {
         _assertSolvent();
     }
 
+    /// @dev Jobs that are not plain go another way, by the same keys.
+    function test_once_contested() public {
+        Receipt[] memory receipts = new Receipt[](4);
+        for (uint256 i = 0; i < 4; ++i) {
+            receipts[i] = _withLiar(_order(i, 1), i % 3);
+        }
+        // The last of the table: each replica answers for its own key, and not for the first.
+        address operator = receipts[0].replicas[0].operator;
+        for (uint256 i = 1; i < 3; ++i) {
+            address other = receipts[0].replicas[i].operator;
+            if (other > operator) operator = other;
+        }
+        uint256 key = signerKeyOf[operator];
+        signerKeyOf[operator] = 0x7777;
+        bytes memory packed = _pack(receipts, ORDERS_ONCE | REVEALS_ONCE);
+        signerKeyOf[operator] = key;
+        uint256 its = 0;
+        for (uint256 i = 0; i < 4; ++i) {
+            if (_sits(receipts[i].replicas, 3, operator)) ++its;
+        }
+        Vm.Log[] memory logs = _logsOf(packed);
+        assertEq(_countOf(logs, IMarket.JobSettled.selector), 4 - its, "the others are settled");
+        assertEq(_skippedFor(logs, IMarket.Market_SignerNotRegistered.selector), its, "its are not");
+        _assertSolvent();
+    }
+
     function test_once_counts() public {
         Receipt[] memory receipts = _batch(_honest(0, 1));
         bytes memory packed = _pack(receipts, ORDERS_ONCE);
