@@ -66,7 +66,7 @@ class FakeRoad:
         return True
 
     def take_at_court(self, step: MarketStep) -> None:
-        raise NotImplementedError
+        raise AssertionError("a road by itself has no court")
 
     async def pursue_steps(self) -> None:
         pass
