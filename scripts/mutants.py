@@ -256,6 +256,7 @@ class Lab:
         )
         (folder / "node_modules").symlink_to((CONTRACTS / "node_modules").resolve())
         self._check(*TESTS)
+        self._check(*AS_BUILT, quick=False)
         self._deployed = self._bytecode()
 
     def judge(self, mutant: Mutant) -> Outcome:
@@ -287,8 +288,8 @@ class Lab:
             for file in sorted((self._folder / "cache/deployed/out").glob("*.sol/*.json"))
         }
 
-    def _check(self, *command: str) -> None:
-        done = self._forge(*command)
+    def _check(self, *command: str, quick: bool = True) -> None:
+        done = self._forge(*command, quick=quick)
         if done.returncode:
             sys.exit(
                 f"the contracts are not good before they are broken:\n{done.stdout}{done.stderr}"

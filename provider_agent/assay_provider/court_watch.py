@@ -197,6 +197,8 @@ class CourtWatch:
     def _forget(self, called: CalledPanel) -> None:
         self._panels.pop(called.panel_job, None)
         self._closable_since.pop(called.panel_job, None)
+        self._told.pop(called.panel_job, None)
+        self._told.pop(called.job, None)
 
     # Appeals
 

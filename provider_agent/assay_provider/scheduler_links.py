@@ -220,6 +220,8 @@ class SchedulerLinks:
 
     def _claim(self, scheduler: Address, peer_id: PeerId) -> None:
         """Bind a wallet to the peer that names it; a second peer cannot take it over."""
+        if scheduler == ZERO_ADDRESS:  # the scheduler of panels: it could drop our seats on them
+            raise RemoteError("the scheduler names nobody as its wallet")
         if self._peers.setdefault(scheduler, peer_id) != peer_id:
             raise RemoteError(f"another scheduler's peer already goes by the wallet {scheduler}")
 

@@ -143,7 +143,7 @@ def fund(
     mine = output.settings({"password_file": password_file})
     whose = keystore_address(_wallet_path(mine)) if of is None else address(of)
     if add is not None and take_out:
-        raise LocalError("either --add or --take-out")
+        raise LocalError("give one of --add and --take-out, not both")
 
     def unlock() -> "LocalKey":
         return load_wallet(mine, name)
@@ -224,7 +224,10 @@ def _dollars(microusd: int) -> str:
 def _wallet_path(settings: "Settings") -> Path:
     path = settings.scheduler.home / WALLET_FILE
     if not path.exists():
-        raise LocalError(f"there is no scheduler's wallet in {settings.scheduler.home}")
+        raise LocalError(
+            f"there is no scheduler's wallet in {settings.scheduler.home}; `assay scheduler run` "
+            "and `assay scheduler bond` make one"
+        )
     return path
 
 

@@ -1,6 +1,8 @@
 """Provider and scheduler agree on which leases exist after every introduction."""
 
-from assay_node.protocol.ids import Digest
+import pytest
+
+from assay_node.protocol.ids import ZERO_ADDRESS, Digest
 from assay_node.protocol.order import job_id
 from tests.unit.provider_agent.world import DOMAIN, World
 
@@ -107,3 +109,13 @@ async def test_a_second_peer_cannot_take_a_scheduler_over(world: World) -> None:
             assert usurper.heartbeats == []
             answer = await usurper.lease(world.signed_order())
             assert not answer.accepted
+
+
+async def test_a_scheduler_that_names_nobody_is_not_dealt_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seats on panels stand under nobody's name, and nobody may release them."""
+    monkeypatch.setattr("tests.unit.provider_agent.world.SCHEDULER", ZERO_ADDRESS)
+    async with world.daemon():
+        await world.scheduler.until(lambda: len(world.scheduler.hellos) >= 2)
+        assert world.scheduler.heartbeats == []
