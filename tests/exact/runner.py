@@ -1,0 +1,106 @@
+"""Run programs of the corpus in this process and print the digests of what they return.
+
+    python -m tests.exact.runner --mode E21 --threads 2 [NAME ...]
+
+Prints one JSON document: the torch version, the engine, and for each program either its digests
+(one over all its tensors and one for each tensor) or the error that it ended with. `--mode native`
+runs plain PyTorch. exact_torch is imported only for the other modes.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from tests.exact.programs import PROGRAMS, Tensors
+
+NATIVE = "native"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.exact.runner")
+    parser.add_argument("--mode", default="E21", help="E21, E14, FMA or native")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("programs", nargs="*", metavar="NAME", help="all by default")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    document = run(arguments.mode, arguments.programs or list(PROGRAMS))
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def run(mode: str, names: list[str]) -> dict[str, Any]:
+    """Run the named programs under a mode; a program that fails does not stop the others."""
+    started = time.monotonic()
+    context, engine = _mode(mode)
+    programs = {}
+    for name in names:
+        began = time.monotonic()
+        try:
+            with warnings.catch_warnings(action="ignore"), context():
+                tensors = PROGRAMS[name]()
+        except Exception as error:  # noqa: BLE001 - whatever it was belongs to its program
+            programs[name] = {"error": _said(error)}
+        else:
+            programs[name] = {"digest": digest(tensors), "tensors": digests(tensors)}
+        programs[name]["seconds"] = round(time.monotonic() - began, 3)
+    return {
+        "torch": torch.__version__,
+        "mode": mode,
+        "engine": engine,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "seconds": round(time.monotonic() - started, 1),
+        "programs": programs,
+    }
+
+
+def digest(tensors: Tensors) -> str:
+    """Return one digest over names and values."""
+    whole = hashlib.sha256()
+    for name, value in sorted(digests(tensors).items()):
+        whole.update(f"{name}={value}\n".encode())
+    return whole.hexdigest()
+
+
+def digests(tensors: Tensors) -> dict[str, str]:
+    """Return the SHA-256 of each tensor's dtype, shape and canonical bytes."""
+    return {name: _digest(tensor) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.is_floating_point():  # one NaN: its sign and payload carry no meaning
+        tensor = torch.where(tensor.isnan(), torch.full_like(tensor, float("nan")), tensor)
+    header = f"{tensor.dtype} {tuple(tensor.shape)}\n".encode()
+    # Not through NumPy, which an older torch may not fit, and which has no bfloat16.
+    body = ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+    return hashlib.sha256(header + body).hexdigest()
+
+
+def _mode(name: str) -> tuple[Callable[[], Any], str]:
+    """Return what to run a program under, and the engine's name."""
+    if name == NATIVE:
+        return nullcontext, NATIVE
+    import exact_torch
+
+    return lambda: exact_torch.mode(name), os.environ.get("EXACT_TORCH_ENGINE", "auto")
+
+
+def _said(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f for f in reversed(frames) if "/programs/" in f.filename), frames[-1])
+    return f"{type(error).__name__}: {error} (line {place.lineno}: {place.line})"
+
+
+if __name__ == "__main__":
+    main()
