@@ -2,16 +2,16 @@
 
     python -m tests.exact.runner --mode E21 --threads 2 [NAME ...]
 
-Prints one JSON document: the torch version, the engine, and for each program either its digests
-(one over all its tensors and one for each tensor) or the error that it ended with. `--mode native`
-runs plain PyTorch. exact_torch is imported only for the other modes.
+Prints one JSON document: the torch version and, for each program, either its digests (one over all
+its tensors and one for each tensor) or the error that it ended with; or, in place of any program,
+why the engine was refused. `--mode native` runs plain PyTorch and never imports exact_torch. The
+digests are made here and not by the package, so that the package is not asked about itself.
 """
 
 import argparse
 import ctypes
 import hashlib
 import json
-import os
 import sys
 import time
 import traceback
@@ -23,8 +23,7 @@ from typing import Any
 import torch
 
 from tests.exact.programs import PROGRAMS, Tensors
-
-NATIVE = "native"
+from tests.exact.settings import NATIVE
 
 
 def main() -> None:
@@ -41,8 +40,10 @@ def main() -> None:
 def run(mode: str, names: list[str]) -> dict[str, Any]:
     """Run the named programs under a mode; a program that fails does not stop the others."""
     started = time.monotonic()
-    context, engine = _mode(mode)
-    programs = {}
+    context, refusal = _mode(mode)
+    programs: dict[str, dict[str, Any]] = {}
+    if refusal:
+        names = []
     for name in names:
         began = time.monotonic()
         try:
@@ -56,11 +57,11 @@ def run(mode: str, names: list[str]) -> dict[str, Any]:
     return {
         "torch": torch.__version__,
         "mode": mode,
-        "engine": engine,
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "seconds": round(time.monotonic() - started, 1),
         "programs": programs,
+        **({"refused": refusal} if refusal else {}),
     }
 
 
@@ -88,12 +89,17 @@ def _digest(tensor: torch.Tensor) -> str:
 
 
 def _mode(name: str) -> tuple[Callable[[], Any], str]:
-    """Return what to run a program under, and the engine's name."""
+    """Return what to run a program under, and why no engine can, if none can."""
     if name == NATIVE:
-        return nullcontext, NATIVE
+        return nullcontext, ""
     import exact_torch
 
-    return lambda: exact_torch.mode(name), os.environ.get("EXACT_TORCH_ENGINE", "auto")
+    try:
+        with exact_torch.mode(name):
+            pass
+    except exact_torch.EngineRefused as refusal:
+        return nullcontext, str(refusal)
+    return lambda: exact_torch.mode(name), ""
 
 
 def _said(error: Exception) -> str:
