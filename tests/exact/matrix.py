@@ -111,10 +111,15 @@ def replay(setting: Setting, mode: str) -> str:
 
 
 def differing(document: Document, wanted: dict[str, str]) -> list[str]:
-    """Return a line for each program whose digest is not the expected one."""
+    """Return a line for each program whose digest is not the expected one.
+
+    A program whose data is missing here is no difference.
+    """
     lines = []
     for name, digest in wanted.items():
         found = document["programs"].get(name, {"error": "it did not run"})
+        if "missing" in found:
+            continue
         if "error" in found:
             lines.append(f"{name}: {found['error']}")
         elif found["digest"] != digest:
@@ -127,7 +132,8 @@ def disagreeing(documents: Iterable[Document]) -> list[str]:
     seen: dict[str, set[str]] = {}
     for document in documents:
         for name, result in document["programs"].items():
-            seen.setdefault(name, set()).add(result.get("digest", "error"))
+            if "missing" not in result:
+                seen.setdefault(name, set()).add(result.get("digest", "error"))
     return [name for name, digests in seen.items() if len(digests) > 1]
 
 
@@ -138,13 +144,15 @@ def update() -> None:
     digests = {}
     for mode in MODES:
         document = run(EXPECTED_SETTING, mode)
-        failed = {n: r["error"] for n, r in document["programs"].items() if "error" in r}
+        results = document["programs"]
+        failed = {n: r["error"] for n, r in results.items() if "error" in r}
+        missing = {n: r["missing"] for n, r in results.items() if "missing" in r}
+        if missing:
+            sys.exit(f"digests need every program; install what is missing: {missing}")
         for name, error in failed.items():
             _say(f"{mode} {name}: {error}")
         digests[mode] = {
-            name: result["digest"]
-            for name, result in sorted(document["programs"].items())
-            if name not in failed
+            name: result["digest"] for name, result in sorted(results.items()) if name not in failed
         }
         _say(f"{mode}: {len(digests[mode])} digests, {len(failed)} programs failed")
     version = exact_torch.SPEC_VERSION
@@ -213,9 +221,7 @@ def _page(rows: list[str], controls: list[tuple[Setting, Document]]) -> str:
     split = disagreeing(here)
     split_with_older = disagreeing(document for _, document in controls)
     programs = list(here[0]["programs"])
-    counts = Counter(
-        len({document["programs"][name]["digest"] for document in here}) for name in programs
-    )
+    counts = Counter(_native_digests(name, here) for name in programs)
     wanted = expected()
     control_rows = [
         f"| {setting.name} | {setting.threads} | {document['torch']} | {_joint(document)} |"
@@ -263,8 +269,13 @@ def _page(rows: list[str], controls: list[tuple[Setting, Document]]) -> str:
 
 def _digest_row(name: str, wanted: Document, here: list[Document]) -> str:
     cells = [f"`{wanted[mode][name][:12]}`" if name in wanted[mode] else "" for mode in MODES]
-    native = len({document["programs"][name]["digest"] for document in here})
-    return f"| `{name}` | {' | '.join(cells)} | {native} |"
+    return f"| `{name}` | {' | '.join(cells)} | {_native_digests(name, here)} |"
+
+
+def _native_digests(name: str, documents: list[Document]) -> int:
+    """Return how many digests plain PyTorch gave for a program."""
+    found = (document["programs"][name].get("digest") for document in documents)
+    return len({digest for digest in found if digest is not None})
 
 
 def _cpu() -> str:

@@ -3,9 +3,10 @@
     python -m tests.exact.runner --mode E21 --threads 2 [NAME ...]
 
 Prints one JSON document: the torch version and, for each program, either its digests (one over all
-its tensors and one for each tensor) or the error that it ended with; or, in place of any program,
-why the engine was refused. `--mode native` runs plain PyTorch and never imports exact_torch. The
-digests are made here and not by the package, so that the package is not asked about itself.
+its tensors and one for each tensor), or the error that it ended with, or what data it lacks here;
+or, in place of all programs, why the engine was refused. `--mode native` runs plain PyTorch and
+never imports exact_torch. The digests are made here and not by the package, so that the package is
+not asked about itself.
 """
 
 import argparse
@@ -22,8 +23,11 @@ from typing import Any
 
 import torch
 
+from tests.exact.models.programs import MODELS, Missing
 from tests.exact.programs import PROGRAMS, Tensors
 from tests.exact.settings import NATIVE
+
+ALL = PROGRAMS | MODELS
 
 
 def main() -> None:
@@ -33,7 +37,7 @@ def main() -> None:
     parser.add_argument("programs", nargs="*", metavar="NAME", help="all by default")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    document = run(arguments.mode, arguments.programs or list(PROGRAMS))
+    document = run(arguments.mode, arguments.programs or list(ALL))
     sys.stdout.write(json.dumps(document) + "\n")
 
 
@@ -48,7 +52,9 @@ def run(mode: str, names: list[str]) -> dict[str, Any]:
         began = time.monotonic()
         try:
             with warnings.catch_warnings(action="ignore"), context():
-                tensors = PROGRAMS[name]()
+                tensors = ALL[name]()
+        except Missing as missing:
+            programs[name] = {"missing": str(missing)}
         except Exception as error:  # noqa: BLE001 - whatever it was belongs to its program
             programs[name] = {"error": _said(error)}
         else:

@@ -46,7 +46,7 @@ class MiniLM(nn.Module):
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
 
     def forward(self, tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Return (batch, 384) float; `tokens` is (batch, length) int64, `kept` is False at padding."""
+        """Return (batch, 384); `tokens` is (batch, length) int64, `kept` is False at padding."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.words(tokens) + self.positions(places) + self.kinds.weight[0]
         x = self.norm(x)
@@ -104,7 +104,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def encode(
     model: MiniLM, tokenizer: WordPiece, sentences: list[str], *, batch: int = 32
 ) -> torch.Tensor:
-    """Return one row for each sentence; sentences of like length share a batch, so little is padded."""
+    """Return one row for each sentence; those of like length share a batch, to pad little."""
     numbered = [tokenizer.numbers(sentence)[:LENGTH_MAX] for sentence in sentences]
     order = sorted(range(len(sentences)), key=lambda n: (len(numbered[n]), n))
     rows: list[torch.Tensor] = [torch.empty(0)] * len(sentences)
