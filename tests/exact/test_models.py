@@ -1,13 +1,12 @@
 """Real models under the mode: as accurate as documented, and of use for what they are for."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
+import exact_torch
 import pytest
 import torch
 from torch.nn import functional
 
-import exact_torch
 from tests.exact.models import minilm, texts, training
 from tests.exact.settings import MODES, NATIVE
 
@@ -24,10 +23,10 @@ needs_model = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def reference() -> Iterator[torch.Tensor]:
+def reference() -> torch.Tensor:
     """Embeddings of the questions and sentences by float64 PyTorch."""
     model, tokenizer = minilm.load(minilm.model_folder())
-    yield minilm.encode(model.double(), tokenizer, _texts())
+    return minilm.encode(model.double(), tokenizer, _texts())
 
 
 @needs_model
