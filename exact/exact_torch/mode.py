@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from exact_torch import definitions, state
 from exact_torch.arithmetic.contraction import Precision
+from exact_torch.bodies import body_of
 from exact_torch.definitions.leaving import LEAVING, canonicalise_in_place
 from exact_torch.engines import kernels_for
 from exact_torch.errors import UnsupportedOp, UntestedTorch
@@ -94,6 +95,10 @@ class _Functions(TorchFunctionMode):
                 return definition.run(*args, **(kwargs or {}))  # type: ignore[misc]
         if func in LEAVING:
             canonicalise_in_place(args[0])
+        body = body_of(func)
+        if body is not None:
+            with self:
+                return body(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
