@@ -2,12 +2,12 @@
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PYTHON_FILES := node scheduler provider_agent tests bench scripts examples contracts
+PYTHON_FILES := node scheduler provider_agent exact tests bench scripts examples contracts
 ARGS :=
 ONLY :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proof-tools demo test bench check prove mutants format docs lock clean
+.PHONY: help setup proof-tools demo test bench matrix check prove mutants format docs lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: setup ## run all tests; ARGS="tests/unit -k settings" chooses
 
 bench: setup ## run all benchmarks; ONLY=overhead chooses
 	@python -m bench $(ONLY)
+
+matrix: setup ## run the corpus of exact_torch in every setting, and with an older torch; writes docs
+	@scripts/setup.sh older-torch
+	@PYTHONPATH=exact python -m tests.exact.matrix $(ARGS)
 
 check: proof-tools ## run every rule: format, lint, types, imports, contracts, generated files
 	@scripts/check.sh
@@ -50,6 +54,6 @@ lock: ## write the lock files from what .venv and .venv-proofs have
 	@.venv-proofs/bin/python scripts/lock.py --proofs
 
 clean: ## remove what setup and builds made; keeps your wallets and data
-	rm -rf .venv .venv-proofs .stamps dist contracts/node_modules contracts/out contracts/cache contracts/broadcast
+	rm -rf .venv .venv-proofs .venv-older-torch .stamps dist contracts/node_modules contracts/out contracts/cache contracts/broadcast
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

