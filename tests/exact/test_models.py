@@ -1,19 +1,20 @@
 """Real models under the mode: as accurate as documented, and of use for what they are for."""
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 
-import exact_torch
 import pytest
 import torch
 from torch.nn import functional
 
+import exact_torch
 from tests.exact.models import minilm, texts, training
 from tests.exact.settings import MODES, NATIVE
 
 EMBEDDING_ERROR_MAX = {"E21": 5e-6, "E14": 1e-3, "FMA": 1e-6, NATIVE: 1e-6}
 """Largest difference of any element of an embedding (they have length one) from float64's."""
 
-SENTENCES = 150
+SENTENCES = 120
 BEST = 10
 """Places of a ranking that a person would look at."""
 
@@ -82,6 +83,7 @@ def test_a_cnn_learns_digits_as_well_as_natively(mode: str) -> None:
     assert exact.losses[:10] == pytest.approx(native.losses[:10], rel=_like_native(mode))
 
 
+@functools.cache
 def _embeddings(mode: str) -> torch.Tensor:
     model, tokenizer = minilm.load(minilm.model_folder())
     with _context(mode):
