@@ -1,6 +1,7 @@
 """The mode: every op of the program is looked up in the table, computed exactly, or refused."""
 
 import functools
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ContextDecorator, ExitStack, contextmanager
@@ -121,24 +122,34 @@ def resolve(func: Any) -> Run:
 
 
 def find(func: Any) -> tuple[Definition | None, bool]:
-    """Return an OpOverload's definition, and whether its result is copied over an argument.
-
-    A definition of the overload ("view.dtype") comes before one of the op; "add_" is found as itself first (moves such as "copy_" are), then as "add".
-    """
-    if func.namespace != "aten":
-        return None, False
-    name = func.overloadpacket.__name__
-    overload = f"{name}.{func._overloadname}"  # noqa: SLF001
-    if overload in OPS:
-        return OPS[overload], False
-    if name in OPS:
-        writes_out = any(a.is_out for a in func._schema.arguments)  # noqa: SLF001
-        return OPS[name], writes_out and OPS[name].run is not None
-    base = name.removesuffix("_")
-    if base != name and func._schema.is_mutable and base in OPS:  # noqa: SLF001
-        definition = OPS[base]
-        return definition, definition.run is not None
+    """Return an OpOverload's definition, and whether its result is copied over an argument."""
+    if func.namespace == "aten":
+        for key, changes in _keys(func):
+            if key in OPS:
+                return OPS[key], changes and OPS[key].run is not None
     return None, False
+
+
+_OUT_SUFFIX: Final = re.compile("_(out|max|min|values)$")
+"""What names of `out=` overloads have and their functional forms have not: "dim_max" of "dim"."""
+
+
+def _keys(func: Any) -> Iterator[tuple[str, bool]]:
+    """Yield the names that define an OpOverload, and whether its result is copied then.
+
+    A definition of the overload ("view.dtype") comes before one of the op; "add_" is found as
+    itself first (moves such as "copy_" are), then as "add".
+    """
+    name, overload = func.overloadpacket.__name__, func._overloadname  # noqa: SLF001
+    writes_out = any(a.is_out for a in func._schema.arguments)  # noqa: SLF001
+    yield f"{name}.{overload}", False
+    if writes_out:
+        yield f"{name}.{_OUT_SUFFIX.sub('', overload)}", True
+    yield name, writes_out
+    base = name.removesuffix("_")
+    if base != name and func._schema.is_mutable:  # noqa: SLF001
+        yield f"{base}.{overload}", True
+        yield base, True
 
 
 def _refusal(op: str) -> Run:
