@@ -111,7 +111,7 @@ def resolve(func: Any) -> Run:
     name = func.overloadpacket.__name__
     definition, changes = find(func)
     if definition is None:
-        return _refusal(f"{func.namespace}::{name}")
+        return _decomposed(func) if _is_composite(func) else _refusal(f"{func.namespace}::{name}")
     if definition.run is None:
         return _guarded(func, func)
     run = _guarded(func, _without_layout(definition.run))
@@ -150,6 +150,21 @@ def _keys(func: Any) -> Iterator[tuple[str, bool]]:
     if base != name and func._schema.is_mutable:  # noqa: SLF001
         yield f"{base}.{overload}", True
         yield base, True
+
+
+def _is_composite(func: Any) -> bool:
+    """Whether autograd would have taken the op apart before the mode saw it; inference mode has not."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(  # type: ignore[no-any-return]  # noqa: SLF001
+        func.name(), "CompositeImplicitAutograd"
+    )
+
+
+def _decomposed(func: Any) -> Run:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _Ops():
+            return func.decompose(*args, **kwargs)
+
+    return call
 
 
 def _refusal(op: str) -> Run:

@@ -57,7 +57,7 @@ def same_values(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 @functools.cache
 def float32s() -> torch.Tensor:
-    """Return every 16,411th pattern of a float32 (a quarter million of all kinds), and a dense middle."""
+    """Return every 16,411th float32 (a quarter million of all kinds), and a dense middle."""
     patterns = torch.arange(-(2**31), 2**31, 16411, dtype=torch.int64).to(torch.int32)
     return torch.cat([patterns.view(torch.float32), torch.linspace(-20, 20, 50_001)])
 
@@ -141,7 +141,7 @@ def test_powers(x: float, y: float) -> None:
         assert float(got) == pytest.approx(float(truth), rel=3e-7, abs=3e-45)
 
 
-# ---- sums -----------------------------------------------------------------------------------------
+# ---- sums ----------------------------------------------------------------------------------------
 
 
 def rational_sum(terms: list[float]) -> float:
@@ -208,7 +208,7 @@ def test_special_terms_follow_ieee() -> None:
         assert float(got[4]) == 7.0
 
 
-# ---- rows -----------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------------------
 
 MATRICES = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), elements=ANY_FLOAT
@@ -313,7 +313,7 @@ def test_threads_do_not_change_a_bit() -> None:
         assert all(same_bits(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-# ---- random numbers ---------------------------------------------------------------------------------
+# ---- random numbers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

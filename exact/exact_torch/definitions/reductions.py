@@ -153,14 +153,14 @@ def vector_norm(
 
 
 @define(
-    "amax", "max", rule=Rule.ORDER, meaning="the largest (NaN if any); zeros count as +0"
+    "amax", "max.default", rule=Rule.ORDER, meaning="the largest (NaN if any); zeros count as +0"
 )
 def amax(x: torch.Tensor, dim: Dims = (), keepdim: bool = False) -> torch.Tensor:
     """Return the largest; `max` without a dimension arrives here too."""
     return _unsigned_zero(torch.amax(x, dims_of(x, dim), keepdim=keepdim))
 
 
-@define("amin", "min", rule=Rule.ORDER, meaning="the smallest (NaN if any); zeros count as +0")
+@define("amin", "min.default", rule=Rule.ORDER, meaning="the smallest (NaN if any); zeros count as +0")
 def amin(x: torch.Tensor, dim: Dims = (), keepdim: bool = False) -> torch.Tensor:
     """Return the smallest."""
     return _unsigned_zero(torch.amin(x, dims_of(x, dim), keepdim=keepdim))
