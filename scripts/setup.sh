@@ -73,6 +73,12 @@ has_header() { printf '#include <%s>\n' "$1" | gcc -E - >/dev/null 2>&1; }
 
 has_libseccomp() { [ -n "$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F libseccomp.so.2)" ]; }
 
+# exact_torch's kernels are compared on another processor, where its packages are to be had
+ANOTHER_PROCESSOR=(g++-aarch64-linux-gnu qemu-user)
+has_another_processor() {
+    [ "$(uname -m)" != x86_64 ] || { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null
+}
+
 has_postgresql() {
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
@@ -83,11 +89,13 @@ missing_to_run() {
     has_libseccomp || echo libseccomp2
 }
 
-# What building the environment needs: libp2p's fastecdsa comes as C source
+# What building the environment needs: libp2p's fastecdsa comes as C source, exact_torch's kernels
+# as C++
 missing_to_build() {
     local python=$1
     "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     command -v gcc >/dev/null || echo gcc
+    command -v g++ >/dev/null || echo g++
     has_header stdio.h || echo libc6-dev
     has_header gmp.h || echo libgmp-dev
     local headers version
@@ -115,12 +123,19 @@ system_packages() {
     local needed
     mapfile -t needed < <(missing_to_run; [ "$1" = "" ] || missing_to_build "$1")
     install_packages "${needed[@]}"
-    has_postgresql && return
+    has_postgresql || for_the_tests PostgreSQL postgresql
+    has_another_processor || for_the_tests 'an aarch64 compiler and emulator' "${ANOTHER_PROCESSOR[@]}"
+}
+
+# for_the_tests WHAT PACKAGES...: what only some tests need is installed as root, else named once
+for_the_tests() {
+    local what=$1 note=note-$2
+    shift
     if can_install; then
-        run "installing PostgreSQL for the tests" apt_install postgresql
-    elif ! is_done postgresql-note said; then
-        say "PostgreSQL is missing; tests that need it are skipped until you install postgresql"
-        mark_done postgresql-note said
+        run "installing $what for the tests" apt_install "$@"
+    elif ! is_done "$note" said; then
+        say "$what is missing; tests that need it are skipped until you install $*"
+        mark_done "$note" said
     fi
 }
 
@@ -142,6 +157,8 @@ python_packages() {
     run "installing assay itself" \
         "$VENV/bin/python" -m pip install --disable-pip-version-check \
         --no-deps --no-build-isolation --no-index -e .
+    # a machine on which they cannot be built computes the same bits without them, and slower
+    run "building exact_torch's kernels" "$VENV/bin/python" -m exact_torch
     mark_done python "$wanted"
 }
 

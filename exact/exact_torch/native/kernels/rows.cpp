@@ -14,7 +14,7 @@
 namespace exact {
 namespace {
 
-constexpr i64 PARALLEL_ELEMENTS = 1 << 14;
+constexpr i64 PARALLEL_ROWS_ELEMENTS = 1 << 14;
 constexpr u64 ABSOLUTE = 0x7fffffffffffffff, INFINITE = 0x7ff0000000000000;
 
 static inline u64 absolute_bits(double x) { return (u64)bits_of(x) & ABSOLUTE; }
@@ -39,7 +39,7 @@ static inline bool exact_sum(i64 n, double& sum, Load load) {
 template <class T>
 int sum_rows(const T* x, i64 rows, i64 n, double* out) {
     int special = 0;
-#pragma omp parallel for reduction(| : special) if (rows * n > PARALLEL_ELEMENTS)
+#pragma omp parallel for reduction(| : special) if (rows * n > PARALLEL_ROWS_ELEMENTS)
     for (i64 r = 0; r < rows; ++r) {
         const T* p = x + r * n;
         special |= !exact_sum(n, out[r], [p](i64 i) { return (double)p[i]; });
@@ -53,7 +53,7 @@ int sum_columns(const T* x, i64 rows, i64 columns, double* out) {
     constexpr i64 WIDTH = 64;
     i64 grid = grid_bits(rows);
     int special = 0;
-#pragma omp parallel for reduction(| : special) if (rows * columns > PARALLEL_ELEMENTS)
+#pragma omp parallel for reduction(| : special) if (rows * columns > PARALLEL_ROWS_ELEMENTS)
     for (i64 start = 0; start < columns; start += WIDTH) {
         i64 width = std::min(WIDTH, columns - start);
         u64 largest[WIDTH] = {}, total[WIDTH] = {};
@@ -103,7 +103,7 @@ extern "C" int exact_sum_columns_f64(const double* x, int64_t rows, int64_t n, d
 extern "C" void exact_softmax(
     const float* x, int64_t rows, int64_t n, int64_t log, int64_t empty_rows_are_zero, float* out
 ) {
-#pragma omp parallel if (rows * n > PARALLEL_ELEMENTS / 4)
+#pragma omp parallel if (rows * n > PARALLEL_ROWS_ELEMENTS / 4)
     {
         std::vector<double> buffer(n);
         double* e = buffer.data();
@@ -144,7 +144,7 @@ extern "C" int exact_softmax_backward(
     const float* g, const float* y, int64_t rows, int64_t n, int64_t log, float* out
 ) {
     int special = 0;
-#pragma omp parallel for schedule(static) reduction(| : special) if (rows * n > PARALLEL_ELEMENTS / 4)
+#pragma omp parallel for schedule(static) reduction(| : special) if (rows * n > PARALLEL_ROWS_ELEMENTS / 4)
     for (i64 r = 0; r < rows; ++r) {
         const float *p = g + r * n, *q = y + r * n;
         float* o = out + r * n;
@@ -170,7 +170,7 @@ extern "C" int exact_layer_norm(
 ) {
     int special = 0;
     double count = (double)n;
-#pragma omp parallel for schedule(static) reduction(| : special) if (rows * n > PARALLEL_ELEMENTS / 4)
+#pragma omp parallel for schedule(static) reduction(| : special) if (rows * n > PARALLEL_ROWS_ELEMENTS / 4)
     for (i64 r = 0; r < rows; ++r) {
         const float* p = x + r * n;
         float* o = y + r * n;
@@ -217,7 +217,7 @@ extern "C" int exact_layer_norm_backward(
     i64 grid = grid_bits(rows);
     std::vector<u64> largest(2 * n), total(2 * n);
     std::vector<double> scale(2 * n);
-#pragma omp parallel reduction(| : special) if (rows * n > PARALLEL_ELEMENTS / 4)
+#pragma omp parallel reduction(| : special) if (rows * n > PARALLEL_ROWS_ELEMENTS / 4)
     {
         std::vector<double> h(n), w(n);
         std::vector<u64> mine(2 * n);
