@@ -7,7 +7,7 @@ value; results are float32 unless said otherwise.
 
 import torch
 
-from exact_torch.arithmetic import contraction, functions, sums
+from exact_torch.arithmetic import contraction, functions, scattered_sums, sums
 from exact_torch.arithmetic.bits import F32, F64, canonical_nan
 from exact_torch.arithmetic.contraction import Precision
 
@@ -108,6 +108,16 @@ class TorchKernels:
     def sum(self, x: torch.Tensor, dims: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
         """Return the exact sum over dims, float64."""
         return sums.exact_sum(x, dims, keepdim=keepdim)
+
+    def sum_at(self, terms: torch.Tensor, index: torch.Tensor, rows: int) -> torch.Tensor:
+        """Return the exact sums of terms (n, d) by destination row, float64 (rows, d).
+
+        Args:
+            terms: floating point, (n, d).
+            index: int64 (n,) in [0, rows): the row that each term goes to.
+            rows: how many destinations there are; one without terms is zero.
+        """
+        return scattered_sums.exact_sum_at(terms, index, rows)
 
     def unary(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """Return a function of `UNARY`, in x's type."""

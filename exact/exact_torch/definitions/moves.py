@@ -27,7 +27,7 @@ trust(
     diagonal_backward gather index_select index take masked_select
     where masked_fill masked_scatter tril triu embedding im2col pixel_shuffle pixel_unshuffle
     channel_shuffle reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
-    repeat_interleave rot90 diag_embed block_diag scatter index_fill index_copy
+    repeat_interleave rot90 diag_embed block_diag scatter.value index_fill
     unsafe_split unsafe_chunk _unsafe_index _pin_memory is_pinned pin_memory record_stream
     """.split(),
     rule=Rule.MOVES,
@@ -47,7 +47,7 @@ trust(
     eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or
     bitwise_not bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ __lshift__
     __rshift__ isnan isinf isfinite isposinf isneginf signbit any all equal is_same_size nonzero
-    count_nonzero bincount bucketize searchsorted isin is_nonzero nonzero_static gcd lcm
+    count_nonzero bucketize searchsorted isin is_nonzero nonzero_static gcd lcm
     """.split(),
     rule=Rule.INTEGER,
     meaning="comparison, logic or integer arithmetic",
