@@ -7,7 +7,7 @@ value; results are float32 unless said otherwise.
 
 import torch
 
-from exact_torch.arithmetic import contraction, functions, scattered_sums, sums
+from exact_torch.arithmetic import contraction, functions, scattered_sums, steps, sums
 from exact_torch.arithmetic.bits import F32, F64, canonical_nan
 from exact_torch.arithmetic.contraction import Precision
 
@@ -215,6 +215,76 @@ class TorchKernels:
         dweight = sums.exact_sum(g * h, (0,))
         dbias = sums.exact_sum(g, (0,))
         return tuple(canonical_nan(t.to(F32)) for t in (dx, dweight, dbias))  # type: ignore[return-value]
+
+    def adam_step(
+        self,
+        parameter: torch.Tensor,
+        gradient: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        *,
+        largest: torch.Tensor | None = None,
+        step: int,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        """Take a step of Adam or, decoupled, AdamW in place; `steps.adam` has the formula.
+
+        Args:
+            parameter: any float type; it and the states, of its shape, are overwritten.
+            gradient: of its shape.
+            first: the running mean of gradients.
+            second: the running mean of their squares.
+            largest: the largest `second` so far, for AMSGrad.
+            step: the number of this step; the first is 1.
+            lr: the learning rate, a float32.
+            beta1: how much of `first` stays.
+            beta2: how much of `second` stays.
+            eps: added to the root of `second`.
+            weight_decay: how much parameters shrink.
+            decoupled: whether they shrink by themselves (AdamW) or through the gradient.
+        """
+        steps.adam(
+            parameter, gradient, first, second, largest,
+            step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
+            weight_decay=weight_decay, decoupled=decoupled,
+        )
+
+    def sgd_step(
+        self,
+        parameter: torch.Tensor,
+        gradient: torch.Tensor,
+        buffer: torch.Tensor | None,
+        *,
+        first: bool,
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        nesterov: bool,
+    ) -> None:
+        """Take a step of gradient descent in place; `steps.sgd` has the formula.
+
+        Args:
+            parameter: any float type; it and the buffer, of its shape, are overwritten.
+            gradient: of its shape.
+            buffer: the running sum of gradients, or None without momentum.
+            first: whether the buffer holds nothing yet.
+            lr: the learning rate, a float32.
+            momentum: how much of the buffer stays.
+            dampening: how much of the gradient does not enter the buffer.
+            weight_decay: how much parameters shrink, through the gradient.
+            nesterov: whether the step looks ahead.
+        """
+        steps.sgd(
+            parameter, gradient, buffer,
+            first=first, lr=lr, momentum=momentum, dampening=dampening,
+            weight_decay=weight_decay, nesterov=nesterov,
+        )
 
 
 class Int8Kernels(TorchKernels):
