@@ -258,7 +258,7 @@ def _correlate(
     each = prod(windows.shape[1:])
     for images, lines in _pieces(frame.shape[0], size[0], each):
         piece = windows[images][(slice(None),) * (3 + len(size)) + (lines,)]
-        # (groups, C·taps, N·places)
+        # one group after another: channels and taps down, images and places across
         columns = piece.movedim(0, 3 + len(size) - 1).reshape(groups, rows.shape[-1], -1)
         values = contract(rows, columns[0] if groups == 1 else columns, addend=addend, dtype=kind)
         shape = (groups, outs, piece.shape[0], *piece.shape[3 + len(size) :])
@@ -309,7 +309,7 @@ def _weight_gradient(narrow: torch.Tensor, wide: torch.Tensor, geometry: _Geomet
     result = torch.zeros((groups, outs, channels, *geometry.taps), dtype=kind, device=wide.device)
     if narrow.numel() == 0 or wide.numel() == 0:
         return result
-    # (groups, N·places, narrow channels)
+    # one group after another: images and places down, channels across
     right = narrow.reshape(narrow.shape[0], groups, outs, -1).permute(1, 0, 3, 2)
     right = right.reshape(groups, -1, outs)
     each = windows.numel() // (groups * channels)
