@@ -46,7 +46,8 @@ def _share(g: torch.Tensor, reduction: int, count: int) -> torch.Tensor:
 
 def _of_clean(compute: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
     """Return compute of broadcast float64 operands; NaN where any of them is NaN."""
-    wide = torch.broadcast_tensors(*(operand.to(F64) for operand in operands))
+    shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
+    wide = [operand.to(F64).expand(shape) for operand in operands]
     nan = torch.isnan(wide[0])
     for operand in wide[1:]:
         nan = nan | torch.isnan(operand)
@@ -540,10 +541,16 @@ def cosine_similarity(
     x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
 ) -> torch.Tensor:
     """Return the cosine of the angle between vectors."""
-    left, right = torch.broadcast_tensors(x1, x2)
-    left = left / torch.linalg.vector_norm(left, 2, dim, keepdim=True).clamp_min(eps)
-    right = right / torch.linalg.vector_norm(right, 2, dim, keepdim=True).clamp_min(eps)
+    shape = torch.broadcast_shapes(x1.shape, x2.shape)
+    left, right = x1.expand(shape), x2.expand(shape)
+    left = left / _norm(left, 2, dim, keepdim=True).clamp_min(eps)
+    right = right / _norm(right, 2, dim, keepdim=True).clamp_min(eps)
     return (left * right).sum(dim)
+
+
+def _norm(x: torch.Tensor, p: float, dim: int, *, keepdim: bool) -> torch.Tensor:
+    norm: torch.Tensor = torch.linalg.vector_norm(x, p, dim, keepdim)
+    return norm
 
 
 @replace(functional.pairwise_distance, rule=Rule.COMPOSITION, meaning="the p-norm of a - b + eps")
@@ -555,7 +562,7 @@ def pairwise_distance(
     keepdim: bool = False,
 ) -> torch.Tensor:
     """Return the distance of vectors."""
-    return torch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim)
+    return _norm(x1 - x2 + eps, p, -1, keepdim=keepdim)
 
 
 @replace(
