@@ -75,6 +75,14 @@ REASONS_INTRODUCTION: Final = """
 |---|---|
 """
 
+OPS_INTRODUCTION: Final = """
+# Operations that exact_torch defines
+
+Version {version} of [the specification](exact-torch.md), which says what the rules and the functions
+named here are. Names are ATen's; an in-place or `out=` form is the operation and then a copy. What
+is not here is refused with `UnsupportedOp`.
+"""
+
 WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "assignment", "job_spec")
 
 
@@ -90,6 +98,7 @@ def main() -> int:
         "settings.md": settings_page(),
         "protocol/fields.md": fields_page(),
         "protocol/errors.md": errors_page(),
+        "exact-torch-ops.md": exact_torch_ops_page(),
     }
     stale = [name for name, text in pages.items() if not _is_fresh(name, text, show=check)]
     if check:
@@ -109,6 +118,24 @@ def cli_page() -> str:
     parts = [NOTICE, CLI_INTRODUCTION]
     for entry in ENTRIES:
         parts += _command(root.commands[entry.name], f"assay {entry.name}", level=2)
+    return "".join(parts)
+
+
+def exact_torch_ops_page() -> str:
+    """Return docs/exact-torch-ops.md: the table of op definitions, by rule."""
+    import exact_torch
+    from exact_torch.mode import table
+    from exact_torch.table import Rule
+
+    parts = [NOTICE, OPS_INTRODUCTION.format(version=exact_torch.SPEC_VERSION)]
+    for rule in Rule:
+        parts.append(f"\n## {rule}\n\n| operation | definition |\n|---|---|\n")
+        by_meaning: dict[str, list[str]] = {}
+        for name, definition in sorted(table().items()):
+            if definition.rule is rule:
+                by_meaning.setdefault(definition.meaning, []).append(f"`{name}`")
+        rows = sorted((" ".join(names), text) for text, names in by_meaning.items())
+        parts += [f"| {names} | {text.replace('|', chr(92) + '|')} |\n" for names, text in rows]
     return "".join(parts)
 
 

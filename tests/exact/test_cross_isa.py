@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from exact_torch.native import build
 
 HERE = Path(__file__).parent / "cross"

@@ -289,6 +289,50 @@ def test_layer_norm_is_close_to_float64() -> None:
     assert float((dweight - (g * normal).sum(0)).abs().max()) < 1e-3
 
 
+STATES = hnp.arrays(np.float32, (4, 40), elements=st.floats(-1e5, 1e5, width=32))
+
+
+@EXAMPLES
+@given(
+    x=STATES,
+    step=st.integers(1, 1000),
+    decay=st.sampled_from([0.0, 0.1]),
+    decoupled=st.booleans(),
+    amsgrad=st.booleans(),
+)
+def test_native_adam_is_the_reference(
+    x: np.ndarray, step: int, decay: float, *, decoupled: bool, amsgrad: bool
+) -> None:
+    results = []
+    for kernels in (REFERENCE, native()):
+        parameter, gradient, first, second = torch.from_numpy(x.copy())
+        second.abs_()
+        largest = second.flip(0).contiguous() if amsgrad else None
+        kernels.adam_step(
+            parameter, gradient, first, second, largest=largest, step=step, lr=0.0625,
+            beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=decay, decoupled=decoupled,
+        )  # fmt: skip
+        results.append([parameter, first, second, *([] if largest is None else [largest])])
+    assert all(same_values(a, b) for a, b in zip(*results, strict=True))
+
+
+@EXAMPLES
+@given(x=STATES, first=st.booleans(), decay=st.sampled_from([0.0, 0.1]), nesterov=st.booleans())
+def test_native_sgd_is_the_reference(
+    x: np.ndarray, decay: float, *, first: bool, nesterov: bool
+) -> None:
+    for momentum in (0.0, 0.9):
+        results = []
+        for kernels in (REFERENCE, native()):
+            parameter, gradient, buffer, _ = torch.from_numpy(x.copy())
+            kernels.sgd_step(
+                parameter, gradient, buffer if momentum else None, first=first, lr=0.5,
+                momentum=momentum, dampening=0.0, weight_decay=decay, nesterov=nesterov,
+            )  # fmt: skip
+            results.append([parameter, buffer])
+        assert all(same_values(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_threads_do_not_change_a_bit() -> None:
     generator = torch.Generator().manual_seed(4)
     x, w = torch.randn(300, 257, generator=generator), torch.randn(257, generator=generator)

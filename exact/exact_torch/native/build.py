@@ -14,7 +14,7 @@ from exact_torch.errors import EngineRefused
 
 ISA_VARIABLE: Final = "EXACT_TORCH_ISA"
 SOURCES: Final = Path(__file__).parent / "kernels"
-UNITS: Final = ("contraction.cpp", "rows.cpp", "elementwise.cpp")
+UNITS: Final = ("contraction.cpp", "rows.cpp", "elementwise.cpp", "optimizers.cpp")
 FLAGS: Final = (
     "-std=c++17",
     "-O3",
@@ -32,8 +32,8 @@ ISAS: Final = {
 }
 """Instruction sets and the flags that select them; "baseline" is any machine's."""
 
-_FLAGS_OF_V4: Final = frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())
-_FLAGS_OF_V3: Final = frozenset("avx avx2 bmi1 bmi2 f16c fma movbe".split())
+_FLAGS_OF_V4: Final = frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
+_FLAGS_OF_V3: Final = frozenset(["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"])
 _BUILD_TIMEOUT_S: Final = 600
 
 
@@ -87,7 +87,7 @@ def library(isa: str) -> Path:
 
 def _version(isa: str) -> str:
     """Return what tells builds apart: sources, flags and machine."""
-    digest = hashlib.sha256(" ".join((platform.machine(), *compiler_flags(isa))).encode())
+    digest = hashlib.sha256(" ".join((platform.machine(), *UNITS, *compiler_flags(isa))).encode())
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

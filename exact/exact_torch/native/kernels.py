@@ -1,6 +1,7 @@
 """The CPU engine: `TorchKernels` with C++ where it is faster, bit for bit the same."""
 
 import ctypes
+import math
 from ctypes import c_double, c_int, c_int64, c_void_p
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import torch
 
 from exact_torch.arithmetic.bits import F32, F64
 from exact_torch.arithmetic.contraction import Precision
+from exact_torch.arithmetic.steps import whole_power
 from exact_torch.kernels import BINARY, UNARY, TorchKernels
 from exact_torch.native import build
 
@@ -44,13 +46,16 @@ class NativeKernels(TorchKernels):
         out = torch.empty((batch, rows, columns), dtype=F32)
         strides = (0, 0, 0)
         if addend is not None:
-            addend = addend.to(F32).expand(out.shape if a.dim() == 3 or b.dim() == 3 else out.shape[1:])
+            addend = addend.to(F32).expand(
+                out.shape if a.dim() == 3 or b.dim() == 3 else out.shape[1:]
+            )
             strides = addend.stride() if addend.dim() == 3 else (0, *addend.stride())
         if out.numel():
             self._library.exact_contract(
                 _PRECISIONS[precision], batch, rows, columns, inner,
-                left.data_ptr(), *_batched_strides(left), right.data_ptr(), *_batched_strides(right),
-                None if addend is None else addend.data_ptr(), *strides, alpha, beta, out.data_ptr(),
+                left.data_ptr(), *_batched_strides(left),
+                right.data_ptr(), *_batched_strides(right),
+                _pointer(addend), *strides, alpha, beta, out.data_ptr(),
             )  # fmt: skip
         return out if a.dim() == 3 or b.dim() == 3 else out.squeeze(0)
 
@@ -106,7 +111,12 @@ class NativeKernels(TorchKernels):
         out = torch.empty_like(wide)
         length = wide.shape[-1]
         self._library.exact_softmax(
-            wide.data_ptr(), wide.numel() // length, length, log, empty_rows_are_zero, out.data_ptr()
+            wide.data_ptr(),
+            wide.numel() // length,
+            length,
+            log,
+            empty_rows_are_zero,
+            out.data_ptr(),
         )
         return out
 
@@ -166,6 +176,67 @@ class NativeKernels(TorchKernels):
             return super().layer_norm_backward(g, x, mean, rstd, weight)
         return dx, dweight, dbias
 
+    def adam_step(
+        self,
+        parameter: torch.Tensor,
+        gradient: torch.Tensor,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        *,
+        largest: torch.Tensor | None = None,
+        step: int,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        """See `TorchKernels.adam_step`."""
+        if not _all_plain(parameter, gradient, first, second, largest):
+            super().adam_step(
+                parameter, gradient, first, second, largest=largest, step=step, lr=lr, beta1=beta1,
+                beta2=beta2, eps=eps, weight_decay=weight_decay, decoupled=decoupled,
+            )  # fmt: skip
+            return
+        self._library.exact_adam(
+            parameter.data_ptr(), gradient.data_ptr(), first.data_ptr(), second.data_ptr(),
+            _pointer(largest), parameter.numel(),
+            1.0 - lr * weight_decay if decoupled else 1.0, 0.0 if decoupled else weight_decay,
+            beta1, 1.0 - beta1, beta2, 1.0 - beta2,
+            math.sqrt(1.0 - whole_power(beta2, step)), lr / (1.0 - whole_power(beta1, step)), eps,
+        )  # fmt: skip
+
+    def sgd_step(
+        self,
+        parameter: torch.Tensor,
+        gradient: torch.Tensor,
+        buffer: torch.Tensor | None,
+        *,
+        first: bool,
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        nesterov: bool,
+    ) -> None:
+        """See `TorchKernels.sgd_step`."""
+        if not _all_plain(parameter, gradient, buffer):
+            super().sgd_step(
+                parameter, gradient, buffer, first=first, lr=lr, momentum=momentum,
+                dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
+            )  # fmt: skip
+            return
+        self._library.exact_sgd(
+            parameter.data_ptr(), gradient.data_ptr(), _pointer(buffer), parameter.numel(), first,
+            lr, momentum, 1.0 - dampening, weight_decay, nesterov,
+        )  # fmt: skip
+
+
+def _all_plain(*tensors: torch.Tensor | None) -> bool:
+    """Whether C++ can go through all of them with one index."""
+    return all(t is None or (t.dtype is F32 and t.is_contiguous()) for t in tensors)
+
 
 def _batched_strides(x: torch.Tensor) -> tuple[int, int, int]:
     """Return the strides of (batch, row, column); 0 for a batch of one, which is shared."""
@@ -205,6 +276,8 @@ def _load(path: str) -> Any:
         "exact_layer_norm_backward": (
             c_int, [pointer] * 4 + [size, size] + [pointer] * 4
         ),
+        "exact_adam": (None, [pointer] * 5 + [size] + [c_double] * 9),
+        "exact_sgd": (None, [pointer] * 3 + [size, size] + [c_double] * 4 + [size]),
         **{f"exact_{name}": (None, [pointer, pointer, size]) for name in _NATIVE_UNARY},
         **{f"exact_{name}": (None, [pointer, pointer, pointer, size]) for name in _NATIVE_BINARY},
         **{

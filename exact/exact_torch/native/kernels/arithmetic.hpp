@@ -30,8 +30,7 @@ using u64 = uint64_t;
 // Adding 1.5·2^52 rounds a float64 below 2^51 to an integer, half to even, in its low bits.
 constexpr double ROUNDER = 0x1.8p52;
 constexpr i64 ROUNDER_BITS = 0x4338000000000000;
-constexpr double POSITIVE_INFINITY = __builtin_huge_val();
-constexpr i64 NAN_BITS = 0x7ff8000000000000;
+constexpr i64 INFINITY_BITS = 0x7ff0000000000000, NAN_BITS = 0x7ff8000000000000;
 constexpr i64 EXPONENT_MIN = -400;
 constexpr i64 GRID_BITS = 39;
 constexpr i64 SUM_BITS = 61;
@@ -186,15 +185,15 @@ EXACT_INLINE double softplus(double x) {
 
 // For arguments that were float32 and are not NaN: -inf at 0 and NaN below, as arithmetic has it.
 EXACT_INLINE double any_log(double x) {
-    bool usable = x > 0 && x < POSITIVE_INFINITY;
+    bool usable = x > 0 && x < from_bits(INFINITY_BITS);
     double value = log64(usable ? x : 1.0);
-    return usable ? value : (x == 0 ? -POSITIVE_INFINITY : (x > 0 ? x : from_bits(NAN_BITS)));
+    return usable ? value : (x == 0 ? -from_bits(INFINITY_BITS) : (x > 0 ? x : from_bits(NAN_BITS)));
 }
 
 EXACT_INLINE double any_log1p(double x) {
-    bool usable = x > -1 && x < POSITIVE_INFINITY;
+    bool usable = x > -1 && x < from_bits(INFINITY_BITS);
     double value = log1p64(usable ? x : 0.0);
-    return usable ? value : (x == -1 ? -POSITIVE_INFINITY : (x > 0 ? x : from_bits(NAN_BITS)));
+    return usable ? value : (x == -1 ? -from_bits(INFINITY_BITS) : (x > 0 ? x : from_bits(NAN_BITS)));
 }
 
 EXACT_INLINE double any_expm1(double x) {
