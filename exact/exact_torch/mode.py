@@ -19,7 +19,7 @@ from exact_torch.definitions.leaving import LEAVING, canonicalise_in_place
 from exact_torch.engines import kernels_for
 from exact_torch.errors import UnsupportedOp, UntestedTorch
 from exact_torch.host_math import exact_host_math
-from exact_torch.optimizers import exact_optimizers
+from exact_torch.python_functions import exact_python_functions
 from exact_torch.table import FUNCTIONS, OPS, Definition, Run
 
 TESTED_TORCH: Final = ("2.7", "2.13")
@@ -77,7 +77,9 @@ class _Ops(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return resolve(func)(*args, **(kwargs or {}))
+        # what a definition computes with is not looked up again, neither as ops nor as functions
+        with torch._C.DisableTorchFunction():  # noqa: SLF001
+            return resolve(func)(*args, **(kwargs or {}))
 
 
 class _Functions(TorchFunctionMode):
@@ -257,7 +259,7 @@ class _Process:
 
     def _change(self) -> None:
         self._stack.enter_context(exact_host_math())
-        self._stack.enter_context(exact_optimizers())
+        self._stack.enter_context(exact_python_functions())
         flushing = bool((torch.full((2,), 2.0**-140) * 0.5 == 0).any())
         torch.set_flush_denormal(False)
         self._stack.callback(torch.set_flush_denormal, flushing)

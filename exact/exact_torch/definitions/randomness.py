@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch.nn import functional
+from torch.nn import functional, init
 
-from exact_torch.arithmetic import functions, philox
+from exact_torch.arithmetic import functions, inverse_erf, philox
 from exact_torch.arithmetic.bits import F32, F64, I64, constant, exponent_of, pow2
-from exact_torch.arithmetic.functions import to_type
+from exact_torch.arithmetic.functions import SQRT_2, to_type
 from exact_torch.errors import UnsupportedOp
 from exact_torch.generators import next_key
 from exact_torch.table import Rule, define, replace
@@ -21,6 +21,9 @@ SIGNIFICANT_BITS: Final = {torch.bfloat16: 8, torch.float16: 11, F32: 24, F64: 5
 
 NARROW_RANGE_MAX: Final = 1 << 16
 """Integer ranges up to here take one word (bias below 2^-16), wider ones two."""
+
+TRUNCATED_MIN: Final = 1e-6
+"""Least probability between the bounds of a truncated normal distribution."""
 
 WEIGHT_BITS: Final = 52
 """Weights of a categorical draw are integers whose sum is at most 2^53."""
@@ -188,6 +191,47 @@ def _scaled(
     if bool((std < 0).any()):
         raise RuntimeError("normal expects all elements of std >= 0.0")
     return mean + std * z
+
+
+@define("erfinv", rule=Rule.FUNCTION, meaning="Giles's polynomials in -ln(1 - x²), float64")
+def erfinv(x: torch.Tensor) -> torch.Tensor:
+    """Return the inverse of erf."""
+    floating = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    return functions.rounded(inverse_erf.erfinv, floating)
+
+
+@replace(
+    init._no_grad_trunc_normal_,  # noqa: SLF001 - what trunc_normal_ is made of
+    rule=Rule.RANDOM,
+    meaning="mean + std·√2·erfinv(2q - 1), q uniform between the bounds' probabilities, in float64, "
+    "rounded once, then limited to the bounds",
+)
+def truncated_normal(
+    tensor: torch.Tensor,
+    mean: float,
+    std: float,
+    a: float,
+    b: float,
+    generator: Generator = None,
+) -> torch.Tensor:
+    """Fill with normal numbers between a and b; torch's own way differs between its versions."""
+    with torch.no_grad():
+        return tensor.copy_(_truncated(tensor, mean, std, a, b, generator))
+
+
+def _truncated(
+    x: torch.Tensor, mean: float, std: float, a: float, b: float, generator: Generator
+) -> torch.Tensor:
+    with torch.utils._python_dispatch._disable_current_modes():  # noqa: SLF001
+        ends = torch.tensor([a, b], dtype=F64)
+        low, high = functions.normal_cdf((ends - constant(mean, ends)) / constant(std, ends))
+        if not high - low >= TRUNCATED_MIN:
+            raise UnsupportedOp("trunc_normal_", f"[{a}, {b}] lies too far from the mean", (x,))
+        drawn = philox.uniform64(next_key(generator), x.numel(), x.device).reshape(x.shape)
+        q = drawn * (high - low).to(x.device) + low.to(x.device)
+        root = constant(SQRT_2, q)
+        z = inverse_erf.erfinv((q + q) - torch.ones_like(q)) * root
+        return to_type((z * constant(std, q) + constant(mean, q)).clamp(a, b), x.dtype).clamp(a, b)
 
 
 # ---- other distributions --------------------------------------------------------------------------

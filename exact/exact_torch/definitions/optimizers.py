@@ -6,7 +6,6 @@ element. The others run the loop, whose ops are defined, on every device.
 """
 
 import importlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from exact_torch.arithmetic.steps import rounded_rate
 from exact_torch.errors import UnsupportedOp
 from exact_torch.state import kernels
-from exact_torch.table import FUNCTIONS, Rule, replace
+from exact_torch.table import Rule, replace
 
 _ADAM: Final = importlib.import_module("torch.optim.adam")
 _SGD: Final = importlib.import_module("torch.optim.sgd")
@@ -107,38 +106,6 @@ def sgd(
                 weight_decay=float(weight_decay),
                 nesterov=nesterov,
             )
-
-
-@contextmanager
-def exact_optimizers() -> Iterator[None]:
-    """Put the steps above in place of torch's, and the loop in place of lists and fused kernels."""
-    before: list[tuple[Any, str, Any]] = []
-    for module_name in sorted(n for n in sys.modules if n.startswith("torch.optim")):
-        module = sys.modules[module_name]
-        for name, value in list(vars(module).items()):
-            replacement = _replacement(name, value)
-            if replacement is not None:
-                before.append((module, name, value))
-                setattr(module, name, replacement)
-    try:
-        yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-
-
-def _replacement(name: str, value: Any) -> Any:
-    if name == "_default_to_fused_or_foreach":
-        return _neither
-    return FUNCTIONS[value].run if value is _ADAM_ADAM or value is _SGD_SGD else None
-
-
-_ADAM_ADAM: Final = _ADAM.adam
-_SGD_SGD: Final = _SGD.sgd
-
-
-def _neither(*_: Any, **__: Any) -> tuple[bool, bool]:
-    return False, False
 
 
 @contextmanager
