@@ -82,7 +82,7 @@ class _Ops(TorchDispatchMode):
             return resolve(func)(*args, **(kwargs or {}))
 
 
-class _Functions(TorchFunctionMode):
+class Functions(TorchFunctionMode):
     """Replaces functions above autograd whose decomposition is not the same everywhere."""
 
     def __torch_function__(
@@ -281,7 +281,7 @@ _PROCESS: Final = _Process()
 
 @contextmanager
 def _lookups() -> Iterator[None]:
-    with _Functions(), _Ops():
+    with Functions(), _Ops():
         yield
 
 
