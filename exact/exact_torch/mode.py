@@ -1,6 +1,7 @@
 """The mode: every op of the program is looked up in the table, computed exactly, or refused."""
 
 import functools
+import importlib
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -258,6 +259,8 @@ class _Process:
                 self._stack.close()
 
     def _change(self) -> None:
+        # torch imports it at the first op or optimizer, and older releases try out tensors then
+        importlib.import_module("torch._dynamo")
         self._stack.enter_context(exact_host_math())
         self._stack.enter_context(exact_python_functions())
         flushing = bool((torch.full((2,), 2.0**-140) * 0.5 == 0).any())
