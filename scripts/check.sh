@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 
-PYTHON_FILES=(node scheduler provider_agent tests bench scripts examples contracts)
+PYTHON_FILES=(node scheduler provider_agent exact tests bench scripts examples contracts)
 broken=()
 
 # rule NAME COMMAND...

@@ -18,13 +18,13 @@ _requested: str | None = None
 
 
 def _native() -> TorchKernels:
-    from exact_torch.native.kernels import NativeKernels  # noqa: PLC0415 - builds a library
+    from exact_torch.native.kernels import NativeKernels
 
     return NativeKernels()
 
 
 def _cuda() -> TorchKernels:
-    from exact_torch.cuda.kernels import CudaKernels  # noqa: PLC0415 - needs a GPU
+    from exact_torch.cuda.kernels import CudaKernels
 
     return CudaKernels()
 
@@ -73,7 +73,7 @@ def using(engine: str) -> Iterator[None]:
 
 
 def _choose(device: torch.device) -> TorchKernels:
-    from exact_torch.self_test import check_kernels  # noqa: PLC0415 - it imports the kernels
+    from exact_torch.self_test import check_kernels
 
     engine = requested_engine()
     if engine not in (AUTO, *ENGINES):

@@ -1,9 +1,9 @@
-"""What can go wrong: an op without a definition, an engine that is not exact, a torch nobody proved.
+"""What can go wrong: an op without a definition, an engine that is not exact, an unknown torch.
 
-    ExactTorchError
-    ├── UnsupportedOp       the program uses an op that has no hardware-independent definition
-    ├── EngineRefused       an engine failed its self-test here, or cannot be had
-    └── UntestedTorch       this torch's op sequences were never compared with the others'
+ExactTorchError
+├── UnsupportedOp       the program uses an op that has no hardware-independent definition
+├── EngineRefused       an engine failed its self-test here, or cannot be had
+└── UntestedTorch       this torch's op sequences were never compared with the others'
 """
 
 import sys
@@ -59,7 +59,7 @@ class UntestedTorch(ExactTorchError):
 
 def user_line() -> str:
     """Return the innermost source line that belongs to neither torch nor this package."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every file
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not frame.f_code.co_filename.startswith(_NOT_THE_USERS) or _is_site_package(frame):
             break

@@ -188,8 +188,8 @@ class TorchKernels:
             y = y * weight.to(F64)
         if bias is not None:
             y = y + bias.to(F64)
-        rows = (canonical_nan(t.to(F32)).squeeze(-1) for t in (mean, rstd))
-        return canonical_nan(y.to(F32)), *rows
+        found = [canonical_nan(t.to(F32)) for t in (y, mean, rstd)]
+        return found[0], found[1].squeeze(-1), found[2].squeeze(-1)
 
     def layer_norm_backward(
         self,
@@ -214,7 +214,8 @@ class TorchKernels:
         dx = rstd * ((w - first) - h * second)
         dweight = sums.exact_sum(g * h, (0,))
         dbias = sums.exact_sum(g, (0,))
-        return tuple(canonical_nan(t.to(F32)) for t in (dx, dweight, dbias))  # type: ignore[return-value]
+        found = [canonical_nan(t.to(F32)) for t in (dx, dweight, dbias)]
+        return found[0], found[1], found[2]
 
     def adam_step(
         self,
@@ -249,9 +250,18 @@ class TorchKernels:
             decoupled: whether they shrink by themselves (AdamW) or through the gradient.
         """
         steps.adam(
-            parameter, gradient, first, second, largest,
-            step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
-            weight_decay=weight_decay, decoupled=decoupled,
+            parameter,
+            gradient,
+            first,
+            second,
+            largest,
+            step=step,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+            decoupled=decoupled,
         )
 
     def sgd_step(
@@ -281,9 +291,15 @@ class TorchKernels:
             nesterov: whether the step looks ahead.
         """
         steps.sgd(
-            parameter, gradient, buffer,
-            first=first, lr=lr, momentum=momentum, dampening=dampening,
-            weight_decay=weight_decay, nesterov=nesterov,
+            parameter,
+            gradient,
+            buffer,
+            first=first,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
         )
 
 
@@ -353,5 +369,5 @@ def int8_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if a.device.type == "cuda":
         a = torch.nn.functional.pad(a, (0, -inner % 16, 0, max(32 - rows, 0)))
         b = torch.nn.functional.pad(b, (0, -columns % 16, 0, -inner % 16))
-        return torch._int_mm(a, b.t().contiguous().t())[:rows, :columns].to(torch.int64)  # noqa: SLF001
-    return torch._int_mm(a.contiguous(), b.contiguous()).to(torch.int64)  # noqa: SLF001
+        return torch._int_mm(a, b.t().contiguous().t())[:rows, :columns].to(torch.int64)
+    return torch._int_mm(a.contiguous(), b.contiguous()).to(torch.int64)

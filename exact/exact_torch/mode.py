@@ -79,7 +79,7 @@ class _Ops(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         # what a definition computes with is not looked up again, neither as ops nor as functions
-        with torch._C.DisableTorchFunction():  # noqa: SLF001
+        with torch._C.DisableTorchFunction():
             return resolve(func)(*args, **(kwargs or {}))
 
 
@@ -121,7 +121,7 @@ def resolve(func: Any) -> Run:
     run = _guarded(func, _without_layout(definition.run))
     if not changes:
         return run
-    outputs = [a.name for a in func._schema.arguments if a.is_out]  # noqa: SLF001
+    outputs = [a.name for a in func._schema.arguments if a.is_out]
     return _copied_to(run, outputs) if outputs else _copied_to_first(run)
 
 
@@ -144,28 +144,26 @@ def _keys(func: Any) -> Iterator[tuple[str, bool]]:
     A definition of the overload ("view.dtype") comes before one of the op; "add_" is found as
     itself first (moves such as "copy_" are), then as "add".
     """
-    name, overload = func.overloadpacket.__name__, func._overloadname  # noqa: SLF001
-    writes_out = any(a.is_out for a in func._schema.arguments)  # noqa: SLF001
+    name, overload = func.overloadpacket.__name__, func._overloadname
+    writes_out = any(a.is_out for a in func._schema.arguments)
     yield f"{name}.{overload}", False
     if writes_out:
         yield f"{name}.{_OUT_SUFFIX.sub('', overload)}", True
     yield name, writes_out
     base = name.removesuffix("_")
-    if base != name and func._schema.is_mutable:  # noqa: SLF001
+    if base != name and func._schema.is_mutable:
         yield f"{base}.{overload}", True
         yield base, True
 
 
 def _is_composite(func: Any) -> bool:
-    """Whether autograd would have taken the op apart before the mode saw it; inference mode has not."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(  # type: ignore[no-any-return]  # noqa: SLF001
-        func.name(), "CompositeImplicitAutograd"
-    )
+    """Whether autograd takes the op apart before the mode sees it; inference mode does not."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def _decomposed(func: Any) -> Run:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with _Ops():
+        with _Ops():  # type: ignore[no-untyped-call]
             return func.decompose(*args, **kwargs)
 
     return call
@@ -275,7 +273,7 @@ class _Process:
             with _lookups():
                 original(thread)
 
-        threading.Thread.run = run  # type: ignore[method-assign]
+        threading.Thread.run = run  # type: ignore[method-assign, assignment]
         self._stack.callback(setattr, threading.Thread, "run", original)
 
 

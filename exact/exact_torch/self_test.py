@@ -37,7 +37,7 @@ class SelfTest:
 
 def self_test(device: str = "cpu") -> SelfTest:
     """Choose the engine of a device as the mode would, and test it; raise nothing."""
-    from exact_torch.engines import kernels_for  # noqa: PLC0415 - engines test themselves
+    from exact_torch.engines import kernels_for
 
     try:
         kernels = kernels_for(torch.device(device))
@@ -104,9 +104,9 @@ def _check_against_reference(kernels: TorchKernels, device: torch.device) -> Non
             got = kernels.softmax(values.to(device), log=log, empty_rows_are_zero=True)
             _expect("softmax", got, reference.softmax(values, log=log, empty_rows_are_zero=True))
     weight, bias = finite[1].contiguous(), finite[2].contiguous()
-    args = (finite, weight, bias, 1e-5)
-    got_all = kernels.layer_norm(*(a.to(device) if isinstance(a, torch.Tensor) else a for a in args))
-    for got, expected in zip(got_all, reference.layer_norm(*args), strict=True):
+    moved = [tensor.to(device) for tensor in (finite, weight, bias)]
+    norms = kernels.layer_norm(moved[0], moved[1], moved[2], 1e-5)
+    for got, expected in zip(norms, reference.layer_norm(finite, weight, bias, 1e-5), strict=True):
         _expect("layer_norm", got, expected)
     for dims in ((0,), (1,), (0, 1)):
         got = kernels.sum(rows.to(device), dims, keepdim=True)

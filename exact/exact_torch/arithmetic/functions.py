@@ -32,7 +32,7 @@ SQRT_HALF: Final = float.fromhex("0x1.6a09e667f3bcdp-1")
 INV_SQRT_2PI: Final = float.fromhex("0x1.9884533d43651p-2")
 
 ERF_LIMIT: Final = 4.0
-"""From here on erf is 1 in float32: 1 - erf(4) = 1.5e-8 is less than half a unit in the last place."""
+"""From here on erf is 1 in float32: 1 - erf(4) = 1.5e-8 is below half a unit in the last place."""
 
 ERF_TERMS: Final = (
     float.fromhex("0x1.6a040781a7b93p-2"),
@@ -136,7 +136,7 @@ def log(x: torch.Tensor) -> torch.Tensor:
 def log1p(x: torch.Tensor) -> torch.Tensor:
     """Return ln(1 + x) for any float64: -inf at -1, NaN below."""
     y = x + torch.ones_like(x)
-    result = _log_like(x, y, lambda safe: log64(safe))
+    result = _log_like(x, y, log64)
     inside = (x > -1) & (x < 1e300)
     return torch.where(inside, log1p64(torch.where(inside, x, torch.zeros_like(x))), result)
 

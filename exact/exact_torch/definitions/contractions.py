@@ -92,15 +92,15 @@ def _with(c: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.dtype:
 
 
 @define("linear", rule=Rule.CONTRACTION, meaning="x @ weightᵀ + bias, rounded once")
-def linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Apply an affine map to the last dimension."""
     rows = contract(x.reshape(-1, x.shape[-1]), weight.t(), addend=bias)
     return rows.reshape(*x.shape[:-1], weight.shape[0])
 
 
-@define("addbmm", rule=Rule.CONTRACTION, meaning="beta·c + alpha·sum of the products, as one product")
+@define(
+    "addbmm", rule=Rule.CONTRACTION, meaning="beta·c + alpha·sum of the products, as one product"
+)
 def addbmm(
     c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> torch.Tensor:

@@ -41,9 +41,7 @@ def gelu(x: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
 
 
 @define("gelu_backward", rule=Rule.FUNCTION, meaning="g·(Φ(x) + x·φ(x)), or the tanh form's")
-def gelu_backward(
-    g: torch.Tensor, x: torch.Tensor, *, approximate: str = "none"
-) -> torch.Tensor:
+def gelu_backward(g: torch.Tensor, x: torch.Tensor, *, approximate: str = "none") -> torch.Tensor:
     """Differentiate gelu."""
     if approximate == "none":
         return kernels(x).binary("gelu_backward", g, x)
@@ -84,9 +82,7 @@ for _name, _meaning in (
     _gradient(_name, _meaning)
 
 
-def _reference(
-    name: str, meaning: str, compute: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
+def _reference(name: str, meaning: str, compute: Callable[[torch.Tensor], torch.Tensor]) -> None:
     @define(name, rule=Rule.FUNCTION, meaning=meaning)
     def run(x: torch.Tensor) -> torch.Tensor:
         return functions.rounded(compute, _floating(x))
@@ -96,10 +92,13 @@ _LN2 = float.fromhex("0x1.62e42fefa39efp-1")
 _reference("exp2", "e^(x·ln 2)", lambda x: functions.exp64(x * constant(_LN2, x)))
 _reference("log2", "ln x / ln 2", lambda x: functions.log(x) / constant(_LN2, x))
 _reference(
-    "log10", "ln x / ln 10",
+    "log10",
+    "ln x / ln 10",
     lambda x: functions.log(x) / constant(float.fromhex("0x1.26bb1bbb55516p+1"), x),
 )
-_reference("sin", "Cody and Waite reduction, degree 15; NaN beyond 2^20", lambda x: functions.sin_cos(x)[0])
+_reference(
+    "sin", "Cody and Waite reduction, degree 15; NaN beyond 2^20", lambda x: functions.sin_cos(x)[0]
+)
 _reference("cos", "as sin, degree 16", lambda x: functions.sin_cos(x)[1])
 
 
@@ -110,8 +109,4 @@ def _tan(x: torch.Tensor) -> torch.Tensor:
 
 _reference("tan", "sin x / cos x", _tan)
 _reference("erfc", "1 - erf x", lambda x: torch.ones_like(x) - functions.erf(x))
-_reference(
-    "log_sigmoid", "-softplus(-x)", lambda x: -functions.softplus(-x)
-)
-
-
+_reference("log_sigmoid", "-softplus(-x)", lambda x: -functions.softplus(-x))

@@ -21,7 +21,19 @@ Operand = torch.Tensor | Number
 _HALF = (torch.bfloat16, torch.float16)
 
 trust(
-    *"neg abs sign floor ceil trunc round frac positive nan_to_num sgn".split(),
+    *[
+        "neg",
+        "abs",
+        "sign",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
+        "frac",
+        "positive",
+        "nan_to_num",
+        "sgn",
+    ],
     rule=Rule.IEEE,
     meaning="one correctly rounded operation an element",
 )
@@ -53,13 +65,12 @@ def elementwise(
 
 
 def _promoted(operands: tuple[Operand, ...]) -> torch.dtype:
-    kinds = [operand for operand in operands if not (operand is None)]
-    kind = kinds[0]
-    if len(kinds) == 1:
-        assert isinstance(kind, torch.Tensor)
-        return kind.dtype
-    found = torch.result_type(kinds[0], kinds[1])
-    for other in kinds[2:]:
+    first = operands[0]
+    if len(operands) == 1:
+        assert isinstance(first, torch.Tensor)
+        return first.dtype
+    found = torch.result_type(first, operands[1])
+    for other in operands[2:]:
         found = torch.result_type(torch.empty((1,), dtype=found), other)
     return found
 
@@ -78,7 +89,7 @@ def _plain(a: Operand, b: Operand) -> bool:
 def add(a: Operand, b: Operand, alpha: Number = 1) -> torch.Tensor:
     """Add; alpha is multiplied and rounded first, never fused."""
     if alpha == 1 and _plain(a, b):
-        return torch.add(a, b)  # type: ignore[arg-type]
+        return torch.add(a, b)
     if alpha == 1:
         return elementwise(torch.add, a, b)
     return elementwise(lambda x, y, z: x + y * z, a, b, alpha, result=_promoted((a, b)))
@@ -88,7 +99,7 @@ def add(a: Operand, b: Operand, alpha: Number = 1) -> torch.Tensor:
 def sub(a: Operand, b: Operand, alpha: Number = 1) -> torch.Tensor:
     """Subtract."""
     if alpha == 1 and _plain(a, b):
-        return torch.sub(a, b)  # type: ignore[arg-type]
+        return torch.sub(a, b)
     if alpha == 1:
         return elementwise(torch.sub, a, b)
     return elementwise(lambda x, y, z: x - y * z, a, b, alpha, result=_promoted((a, b)))
@@ -103,16 +114,18 @@ def rsub(a: Operand, b: Operand, alpha: Number = 1) -> torch.Tensor:
 @define("mul", rule=Rule.IEEE, meaning="a·b, rounded")
 def mul(a: Operand, b: Operand) -> torch.Tensor:
     """Multiply."""
-    return torch.mul(a, b) if _plain(a, b) else elementwise(torch.mul, a, b)  # type: ignore[arg-type]
+    return torch.mul(a, b) if _plain(a, b) else elementwise(torch.mul, a, b)
 
 
-@define("div", "true_divide", rule=Rule.IEEE, meaning="a/b, rounded; modes round the quotient further")
+@define(
+    "div", "true_divide", rule=Rule.IEEE, meaning="a/b, rounded; modes round the quotient further"
+)
 def div(a: Operand, b: Operand, *, rounding_mode: str | None = None) -> torch.Tensor:
     """Divide; float32 through float64, which a device without IEEE division also rounds rightly."""
     kind = _promoted((a, b))
     if not kind.is_floating_point:
         if rounding_mode is not None:
-            return torch.div(a, b, rounding_mode=rounding_mode)  # type: ignore[arg-type]
+            return torch.div(a, b, rounding_mode=rounding_mode)
         return elementwise(_quotient, a, b, result=torch.get_default_dtype())
     if rounding_mode == "floor":
         return elementwise(_floor_quotient, a, b)
@@ -150,7 +163,7 @@ def floor_divide(a: Operand, b: Operand) -> torch.Tensor:
 def remainder(a: Operand, b: Operand) -> torch.Tensor:
     """Return the remainder with the divisor's sign."""
     if not _promoted((a, b)).is_floating_point:
-        return torch.remainder(a, b)  # type: ignore[arg-type]
+        return torch.remainder(a, b)
 
     def compute(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         rest = torch.fmod(x, y)
@@ -163,7 +176,7 @@ def remainder(a: Operand, b: Operand) -> torch.Tensor:
 def fmod(a: Operand, b: Operand) -> torch.Tensor:
     """Return the remainder with the dividend's sign."""
     if not _promoted((a, b)).is_floating_point:
-        return torch.fmod(a, b)  # type: ignore[arg-type]
+        return torch.fmod(a, b)
     return elementwise(torch.fmod, a, b)
 
 
@@ -226,7 +239,7 @@ def power(x: Operand, y: Operand) -> torch.Tensor:
     """Raise; integer tensors to whole powers stay integers."""
     kind = _promoted((x, y))
     if not kind.is_floating_point:
-        return torch.pow(x, y)  # type: ignore[arg-type]
+        return torch.pow(x, y)
     if isinstance(x, torch.Tensor) and isinstance(y, (int, float)):
         fast = _simple_power(x.to(F64), float(y))
         if fast is not None:
@@ -243,20 +256,26 @@ def _simple_power(x: torch.Tensor, y: float) -> torch.Tensor | None:
             result = result * x
         return result
     if y == 0.5:
-        return torch.where(x == -float("inf"), torch.full_like(x, float("inf")), torch.sqrt(x) + 0.0)
+        return torch.where(
+            x == -float("inf"), torch.full_like(x, float("inf")), torch.sqrt(x) + 0.0
+        )
     return None
 
 
-# ---- selections -----------------------------------------------------------------------------------
+# ---- selections ----------------------------------------------------------------------------------
 
 
-@define("maximum", "max.other", "fmax", rule=Rule.ORDER, meaning="a where a > b or a is NaN, else b")
+@define(
+    "maximum", "max.other", "fmax", rule=Rule.ORDER, meaning="a where a > b or a is NaN, else b"
+)
 def maximum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Take the larger; of two zeros, b: machines differ."""
     return _selected(a, b, torch.gt)
 
 
-@define("minimum", "min.other", "fmin", rule=Rule.ORDER, meaning="a where a < b or a is NaN, else b")
+@define(
+    "minimum", "min.other", "fmin", rule=Rule.ORDER, meaning="a where a < b or a is NaN, else b"
+)
 def minimum(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Take the smaller; of two zeros, b."""
     return _selected(a, b, torch.lt)
@@ -273,7 +292,9 @@ def _selected(
 
 
 @define(
-    "clamp", "clip", rule=Rule.ORDER,
+    "clamp",
+    "clip",
+    rule=Rule.ORDER,
     meaning="low where x < low, then high where that is > high; NaN stays",
 )
 def clamp(x: torch.Tensor, low: Any = None, high: Any = None) -> torch.Tensor:
@@ -295,15 +316,18 @@ def clamp_max(x: torch.Tensor, high: Operand) -> torch.Tensor:
 
 def _clamp(x: torch.Tensor, low: Operand | None, high: Operand | None) -> torch.Tensor:
     operands = tuple(o for o in (x, low, high) if o is not None)
-    kind = _promoted(operands) if len(operands) > 1 else x.dtype
-    x = x.to(kind)
+    x = x.to(_promoted(operands))
     if low is not None:
-        low = low.to(kind) if isinstance(low, torch.Tensor) else torch.full((), low, dtype=kind).to(x.device)
-        x = torch.where(x < low, low, x)
+        x = torch.where(x < low, _like(low, x), x)
     if high is not None:
-        high = high.to(kind) if isinstance(high, torch.Tensor) else torch.full((), high, dtype=kind).to(x.device)
-        x = torch.where(x > high, high, x)
+        x = torch.where(x > high, _like(high, x), x)
     return x
+
+
+def _like(bound: Operand, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(bound, torch.Tensor):
+        return bound.to(x.dtype)
+    return torch.full((), bound, dtype=x.dtype, device=x.device)
 
 
 @define("relu", rule=Rule.ORDER, meaning="0 where x <= 0, else x (NaN stays)")
@@ -324,7 +348,7 @@ def copysign(a: torch.Tensor, b: Operand) -> torch.Tensor:
     return elementwise(torch.copysign, a, b)
 
 
-@define("round.decimals", rule=Rule.IEEE, meaning="refused: rounding to decimals is not one operation")
+@define("round.decimals", rule=Rule.IEEE, meaning="refused: it is not one operation")
 def round_decimals(x: torch.Tensor, *, decimals: int) -> torch.Tensor:
     """Refuse; say how to write it."""
     raise UnsupportedOp("aten::round", "with decimals; write torch.round(x * s) / s", (x,))

@@ -10,45 +10,183 @@ from exact_torch.arithmetic.functions import to_type
 from exact_torch.table import Rule, define, trust
 
 trust(
-    *"""
-    view _unsafe_view reshape _reshape_alias t transpose swapaxes permute movedim expand expand_as
-    slice select narrow split split_with_sizes chunk unbind squeeze unsqueeze as_strided alias
-    detach flatten unflatten diagonal unfold view_as_real lift lift_fresh lift_fresh_copy
-    slice_copy select_copy squeeze_copy unsqueeze_copy view_copy expand_copy permute_copy
-    transpose_copy t_copy detach_copy alias_copy
-    """.split(),
+    *[
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "_reshape_alias",
+        "t",
+        "transpose",
+        "swapaxes",
+        "permute",
+        "movedim",
+        "expand",
+        "expand_as",
+        "slice",
+        "select",
+        "narrow",
+        "split",
+        "split_with_sizes",
+        "chunk",
+        "unbind",
+        "squeeze",
+        "unsqueeze",
+        "as_strided",
+        "alias",
+        "detach",
+        "flatten",
+        "unflatten",
+        "diagonal",
+        "unfold",
+        "view_as_real",
+        "lift",
+        "lift_fresh",
+        "lift_fresh_copy",
+        "slice_copy",
+        "select_copy",
+        "squeeze_copy",
+        "unsqueeze_copy",
+        "view_copy",
+        "expand_copy",
+        "permute_copy",
+        "transpose_copy",
+        "t_copy",
+        "detach_copy",
+        "alias_copy",
+    ],
     rule=Rule.MOVES,
     meaning="a view of the same elements",
 )
 trust(
-    *"""
-    clone copy copy_ contiguous cat stack flip roll repeat tile constant_pad_nd resize_ set_
-    slice_scatter select_scatter diagonal_scatter as_strided_scatter slice_backward select_backward
-    diagonal_backward gather index_select index take masked_select
-    where masked_fill masked_scatter tril triu embedding im2col pixel_shuffle pixel_unshuffle
-    channel_shuffle reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d
-    repeat_interleave rot90 diag_embed block_diag scatter.value index_fill
-    unsafe_split unsafe_chunk _unsafe_index _pin_memory is_pinned pin_memory record_stream
-    """.split(),
+    *[
+        "clone",
+        "copy",
+        "copy_",
+        "contiguous",
+        "cat",
+        "stack",
+        "flip",
+        "roll",
+        "repeat",
+        "tile",
+        "constant_pad_nd",
+        "resize_",
+        "set_",
+        "slice_scatter",
+        "select_scatter",
+        "diagonal_scatter",
+        "as_strided_scatter",
+        "slice_backward",
+        "select_backward",
+        "diagonal_backward",
+        "gather",
+        "index_select",
+        "index",
+        "take",
+        "masked_select",
+        "where",
+        "masked_fill",
+        "masked_scatter",
+        "tril",
+        "triu",
+        "embedding",
+        "im2col",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "reflection_pad1d",
+        "reflection_pad2d",
+        "replication_pad1d",
+        "replication_pad2d",
+        "repeat_interleave",
+        "rot90",
+        "diag_embed",
+        "block_diag",
+        "scatter.value",
+        "index_fill",
+        "unsafe_split",
+        "unsafe_chunk",
+        "_unsafe_index",
+        "_pin_memory",
+        "is_pinned",
+        "pin_memory",
+        "record_stream",
+    ],
     rule=Rule.MOVES,
     meaning="copies of elements",
 )
 trust(
-    *"""
-    zeros ones full empty empty_like empty_strided zeros_like ones_like full_like new_zeros new_ones
-    new_full new_empty new_empty_strided zero zero_ fill fill_ scalar_tensor eye tril_indices
-    triu_indices _efficientzerotensor
-    """.split(),
+    *[
+        "zeros",
+        "ones",
+        "full",
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "new_empty_strided",
+        "zero",
+        "zero_",
+        "fill",
+        "fill_",
+        "scalar_tensor",
+        "eye",
+        "tril_indices",
+        "triu_indices",
+        "_efficientzerotensor",
+    ],
     rule=Rule.MOVES,
     meaning="elements of a given value",
 )
 trust(
-    *"""
-    eq ne lt le gt ge logical_and logical_or logical_not logical_xor bitwise_and bitwise_or
-    bitwise_not bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ __lshift__
-    __rshift__ isnan isinf isfinite isposinf isneginf signbit any all equal is_same_size nonzero
-    count_nonzero bucketize searchsorted isin is_nonzero nonzero_static gcd lcm
-    """.split(),
+    *[
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "logical_xor",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_not",
+        "bitwise_xor",
+        "bitwise_left_shift",
+        "bitwise_right_shift",
+        "__and__",
+        "__or__",
+        "__xor__",
+        "__lshift__",
+        "__rshift__",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "isposinf",
+        "isneginf",
+        "signbit",
+        "any",
+        "all",
+        "equal",
+        "is_same_size",
+        "nonzero",
+        "count_nonzero",
+        "bucketize",
+        "searchsorted",
+        "isin",
+        "is_nonzero",
+        "nonzero_static",
+        "gcd",
+        "lcm",
+    ],
     rule=Rule.INTEGER,
     meaning="comparison, logic or integer arithmetic",
 )
@@ -75,7 +213,7 @@ def to_copy(x: torch.Tensor, dtype: torch.dtype | None = None, **kwargs: Any) ->
         return _saturated(x, dtype).to(**kwargs)
     if dtype in (torch.bfloat16, torch.float16) and x.dtype is torch.float64:
         x = x.to(torch.float32)
-    moved = torch.ops.aten._to_copy.default(x, dtype=dtype, **kwargs)  # noqa: SLF001
+    moved: torch.Tensor = torch.ops.aten._to_copy.default(x, dtype=dtype, **kwargs)
     return moved
 
 
@@ -97,7 +235,9 @@ def view_as_type(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return x.view(dtype)
 
 
-@define("arange", rule=Rule.IEEE, meaning="start + i·step in float64 (integers: exact), rounded once")
+@define(
+    "arange", rule=Rule.IEEE, meaning="start + i·step in float64 (integers: exact), rounded once"
+)
 def arange(
     *bounds: float,
     dtype: torch.dtype | None = None,
@@ -116,7 +256,9 @@ def arange(
     return to_type(index * float(by) + float(start), kind)
 
 
-@define("linspace", rule=Rule.IEEE, meaning="start + i·((end - start)/(n - 1)) in float64, rounded once")
+@define(
+    "linspace", rule=Rule.IEEE, meaning="start + i·((end - start)/(n - 1)) in float64, rounded once"
+)
 def linspace(
     start: float,
     end: float,

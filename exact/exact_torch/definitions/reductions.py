@@ -69,8 +69,12 @@ def mean64(x: torch.Tensor, dims: tuple[int, ...], *, keepdim: bool = False) -> 
     "var", rule=Rule.SUM, meaning="sum((x - mean)²)/max(0, n - correction) in float64, rounded once"
 )
 def var(
-    x: torch.Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
+    x: torch.Tensor,
+    dim: Dims = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> torch.Tensor:
     """Return the variance."""
     return to_type(_var64(x, dim, unbiased, keepdim, correction)[0], x.dtype)
@@ -78,8 +82,12 @@ def var(
 
 @define("std", rule=Rule.SUM, meaning="the root of the variance in float64, rounded once")
 def std(
-    x: torch.Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
+    x: torch.Tensor,
+    dim: Dims = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> torch.Tensor:
     """Return the standard deviation."""
     return to_type(torch.sqrt(_var64(x, dim, unbiased, keepdim, correction)[0]), x.dtype)
@@ -87,8 +95,12 @@ def std(
 
 @define("var_mean", rule=Rule.SUM, meaning="variance and mean")
 def var_mean(
-    x: torch.Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
+    x: torch.Tensor,
+    dim: Dims = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return variance and mean."""
     variance, average = _var64(x, dim, unbiased, keepdim, correction)
@@ -97,8 +109,12 @@ def var_mean(
 
 @define("std_mean", rule=Rule.SUM, meaning="standard deviation and mean")
 def std_mean(
-    x: torch.Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
+    x: torch.Tensor,
+    dim: Dims = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return standard deviation and mean."""
     variance, average = _var64(x, dim, unbiased, keepdim, correction)
@@ -109,7 +125,7 @@ def _var64(
     x: torch.Tensor, dim: Dims, unbiased: bool, keepdim: bool, correction: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if isinstance(dim, bool):  # var(x, unbiased) is an overload of its own
-        dim, unbiased = None, dim
+        unbiased, dim = dim, None
     dims = dims_of(x, dim)
     delta = correction if correction is not None else float(unbiased)
     average = mean64(x, dims, keepdim=True)
@@ -123,13 +139,18 @@ def _var64(
 
 
 @define(
-    "linalg_vector_norm", "norm",
+    "linalg_vector_norm",
+    "norm",
     rule=Rule.SUM,
     meaning="1: sum|x|; 2: the root of sum(x²); ±inf: the largest or smallest |x|; in float64",
 )
 def vector_norm(
-    x: torch.Tensor, order: float | None = 2, dim: Dims = None, keepdim: bool = False,
-    *, dtype: torch.dtype | None = None,
+    x: torch.Tensor,
+    order: float | None = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Return the norm of vectors."""
     kind = dtype or x.dtype
@@ -145,7 +166,7 @@ def vector_norm(
     elif p == 2:
         found = torch.sqrt(sum64(wide * wide, dims, keepdim=keepdim))
     else:
-        from exact_torch.arithmetic.functions import power  # noqa: PLC0415
+        from exact_torch.arithmetic.functions import power
 
         exponent = constant(p, x)
         found = power(sum64(power(wide, exponent), dims, keepdim=keepdim), 1.0 / exponent)
@@ -160,7 +181,9 @@ def amax(x: torch.Tensor, dim: Dims = (), keepdim: bool = False) -> torch.Tensor
     return _unsigned_zero(torch.amax(x, dims_of(x, dim), keepdim=keepdim))
 
 
-@define("amin", "min.default", rule=Rule.ORDER, meaning="the smallest (NaN if any); zeros count as +0")
+@define(
+    "amin", "min.default", rule=Rule.ORDER, meaning="the smallest (NaN if any); zeros count as +0"
+)
 def amin(x: torch.Tensor, dim: Dims = (), keepdim: bool = False) -> torch.Tensor:
     """Return the smallest."""
     return _unsigned_zero(torch.amin(x, dims_of(x, dim), keepdim=keepdim))
@@ -173,15 +196,17 @@ def _unsigned_zero(x: torch.Tensor) -> torch.Tensor:
 
 @define("prod", rule=Rule.FUNCTION, meaning="float64 products by ascending index, rounded once")
 def prod(
-    x: torch.Tensor, dim: int | None = None, keepdim: bool = False,
-    *, dtype: torch.dtype | None = None,
+    x: torch.Tensor,
+    dim: int | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Multiply up."""
     kind = dtype or (x.dtype if x.is_floating_point() else torch.int64)
     flat, axis = (x.reshape(-1), 0) if dim is None else (x, dim)
     if not kind.is_floating_point:
-        result = torch.prod(flat, axis, keepdim=keepdim and dim is not None, dtype=kind)
-        return result
+        return torch.prod(flat, axis, keepdim=keepdim and dim is not None, dtype=kind)
     wide = flat.to(F64)
     total = torch.ones_like(wide.select(axis, 0)) if wide.shape[axis] else wide.sum(axis) + 1
     for i in range(wide.shape[axis]):

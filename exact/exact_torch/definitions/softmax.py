@@ -20,7 +20,9 @@ def _apply(
     return result.movedim(-1, dim).reshape(x.shape).to(kind)
 
 
-@define("_softmax", "softmax", rule=Rule.FUNCTION, meaning="e^(x - max)/sum, the sum exact on 2^-40")
+@define(
+    "_softmax", "softmax", rule=Rule.FUNCTION, meaning="e^(x - max)/sum, the sum exact on 2^-40"
+)
 def softmax(x: torch.Tensor, dim: int, half_to_float: bool = False) -> torch.Tensor:
     """Normalise exponentials."""
     return _apply(x, dim, F32 if half_to_float else x.dtype, log=False)
@@ -32,7 +34,9 @@ def safe_softmax(x: torch.Tensor, dim: int, dtype: torch.dtype | None = None) ->
     return _apply(x, dim, dtype or x.dtype, log=False, empty_rows_are_zero=True)
 
 
-@define("_log_softmax", "log_softmax", rule=Rule.FUNCTION, meaning="x - max - ln(sum of e^(x - max))")
+@define(
+    "_log_softmax", "log_softmax", rule=Rule.FUNCTION, meaning="x - max - ln(sum of e^(x - max))"
+)
 def log_softmax(x: torch.Tensor, dim: int, half_to_float: bool = False) -> torch.Tensor:
     """Return the logarithm of softmax."""
     return _apply(x, dim, F32 if half_to_float else x.dtype, log=True)
@@ -48,9 +52,7 @@ def _backward(
 
 
 @define("_softmax_backward_data", rule=Rule.FUNCTION, meaning="y·(g - sum(g·y)), the sum exact")
-def softmax_backward(
-    g: torch.Tensor, y: torch.Tensor, dim: int, kind: torch.dtype
-) -> torch.Tensor:
+def softmax_backward(g: torch.Tensor, y: torch.Tensor, dim: int, kind: torch.dtype) -> torch.Tensor:
     """Differentiate softmax."""
     return _backward(g, y, dim, kind, log=False).reshape(y.shape)
 
@@ -66,8 +68,8 @@ def log_softmax_backward(
 @define("logsumexp", rule=Rule.FUNCTION, meaning="max + ln(sum of e^(x - max)), as x - log_softmax")
 def logsumexp(x: torch.Tensor, dim: int | list[int], keepdim: bool = False) -> torch.Tensor:
     """Return the logarithm of a sum of exponentials."""
-    from exact_torch.arithmetic import functions  # noqa: PLC0415
-    from exact_torch.definitions.reductions import dims_of, sum64  # noqa: PLC0415
+    from exact_torch.arithmetic import functions
+    from exact_torch.definitions.reductions import dims_of, sum64
 
     dims = dims_of(x, dim)
     wide = x.to(torch.float64)

@@ -44,7 +44,7 @@ class NativeKernels(TorchKernels):
         batch = max(left.shape[0], right.shape[0])
         rows, inner, columns = left.shape[1], left.shape[2], right.shape[2]
         out = torch.empty((batch, rows, columns), dtype=F32)
-        strides = (0, 0, 0)
+        strides: tuple[int, ...] = (0, 0, 0)
         if addend is not None:
             addend = addend.to(F32).expand(
                 out.shape if a.dim() == 3 or b.dim() == 3 else out.shape[1:]
