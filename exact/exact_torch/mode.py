@@ -282,7 +282,7 @@ _PROCESS: Final = _Process()
 
 @contextmanager
 def _lookups() -> Iterator[None]:
-    with Functions(), _Ops():
+    with Functions(), _Ops():  # type: ignore[no-untyped-call]
         yield
 
 

@@ -163,7 +163,7 @@ def floor_divide(a: Operand, b: Operand) -> torch.Tensor:
 def remainder(a: Operand, b: Operand) -> torch.Tensor:
     """Return the remainder with the divisor's sign."""
     if not _promoted((a, b)).is_floating_point:
-        return torch.remainder(a, b)
+        return torch.remainder(a, b)  # type: ignore[arg-type]
 
     def compute(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         rest = torch.fmod(x, y)
@@ -176,7 +176,7 @@ def remainder(a: Operand, b: Operand) -> torch.Tensor:
 def fmod(a: Operand, b: Operand) -> torch.Tensor:
     """Return the remainder with the dividend's sign."""
     if not _promoted((a, b)).is_floating_point:
-        return torch.fmod(a, b)
+        return torch.fmod(a, b)  # type: ignore[arg-type]
     return elementwise(torch.fmod, a, b)
 
 
@@ -239,7 +239,7 @@ def power(x: Operand, y: Operand) -> torch.Tensor:
     """Raise; integer tensors to whole powers stay integers."""
     kind = _promoted((x, y))
     if not kind.is_floating_point:
-        return torch.pow(x, y)
+        return torch.pow(x, y)  # type: ignore[arg-type]
     if isinstance(x, torch.Tensor) and isinstance(y, (int, float)):
         fast = _simple_power(x.to(F64), float(y))
         if fast is not None:
