@@ -67,7 +67,8 @@ def product_float64(a: torch.Tensor, b: torch.Tensor, bits: int) -> torch.Tensor
     length = chunk_length(bits)
     inner = a.shape[-1]
     if inner <= length:
-        return a @ b
+        # a sum of -0 alone is -0 in some matrix products, and integers have none
+        return (a @ b).add_(0.0)
     total = torch.zeros((), dtype=I64, device=a.device)
     for start in range(0, inner, length):
         stop = min(start + length, inner)
