@@ -55,13 +55,18 @@ def elementwise(
         if isinstance(operand, torch.Tensor) and operand.device.type != "cpu":
             device = operand.device
     prepared = [
-        operand.to(wide)
+        _prepared(operand, wide, device)
         if isinstance(operand, torch.Tensor)
         else torch.full((), operand, dtype=wide, device=device)
         for operand in operands
     ]
     computed = compute(*prepared)
     return computed if computed.dtype is kind else computed.to(kind)
+
+
+def _prepared(operand: torch.Tensor, wide: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an operand in the computing type; a number that lies on the CPU goes to the others."""
+    return operand.to(wide) if operand.dim() else operand.to(device=device, dtype=wide)
 
 
 def _promoted(operands: tuple[Operand, ...]) -> torch.dtype:

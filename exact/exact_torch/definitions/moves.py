@@ -61,7 +61,6 @@ trust(
     *[
         "clone",
         "copy",
-        "copy_",
         "contiguous",
         "cat",
         "stack",
@@ -215,6 +214,14 @@ def to_copy(x: torch.Tensor, dtype: torch.dtype | None = None, **kwargs: Any) ->
         x = x.to(torch.float32)
     moved: torch.Tensor = torch.ops.aten._to_copy.default(x, dtype=dtype, **kwargs)
     return moved
+
+
+@define("copy_", rule=Rule.IEEE, meaning="as a conversion, into an existing tensor")
+def copy_(target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    """Copy, converting to the target's type."""
+    if target.dtype in _SATURATING and source.is_floating_point():
+        source = _saturated(source, target.dtype)
+    return target.copy_(source, non_blocking)
 
 
 def _saturated(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
