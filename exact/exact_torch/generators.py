@@ -5,7 +5,7 @@ ACM TOMACS 8(1), 1998), the high word first, as the 64-bit key of a Philox strea
 `get_state`, `fork_rng` and checkpoints work as ever, and a draw costs the generator the same
 whatever its size. Tensors on any device draw from the CPU's default generator.
 
-CUDA generators count 32-bit words; the key of draw n of one is the n-th of an MT19937 with its seed.
+CUDA generators count words; the key of draw n of one is the n-th of an MT19937 with its seed.
 """
 
 from typing import Final

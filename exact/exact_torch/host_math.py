@@ -43,7 +43,7 @@ WHOLE_POWER_MAX: Final = 1024
 
 @contextmanager
 def exact_host_math() -> Iterator[None]:
-    """Put the functions of `EXACT` in place of those of `math`, and of `random`'s copies of them."""
+    """Put the functions of `EXACT` in place of `math`'s, and of `random`'s copies of them."""
     before: list[tuple[Any, str, Any]] = []
     for name, compute in EXACT.items():
         original = getattr(math, name, None)

@@ -27,7 +27,7 @@ def observed(record: Callable[[Definition], None]) -> Iterator[None]:
     """Call `record` at each use of a replacement, inside `exact_python_functions`."""
     definitions = {id(d.run): d for d in FUNCTIONS.values()}
 
-    def recording(name: str, value: Any) -> Any:
+    def recording(_: str, value: Any) -> Any:
         definition = definitions.get(id(value))
         return None if definition is None else _recording(definition, record)
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-
 from exact_torch.arithmetic.contraction import Precision
 from exact_torch.errors import UnsupportedOp
 from exact_torch.mode import Functions, find, mode
@@ -141,7 +140,7 @@ class _RecordingOps(TorchDispatchMode):
     """Hands each op to the mode below and records what became of it."""
 
     def __init__(self, found: _Found) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._found = found
 
     def __torch_dispatch__(
@@ -156,7 +155,7 @@ class _RecordingOps(TorchDispatchMode):
             result = func(*args, **(kwargs or {}))
         except UnsupportedOp as refusal:
             self._found.refuse(refusal)
-            with torch._C.DisableTorchFunction(), _disable_current_modes():  # noqa: SLF001
+            with torch._C.DisableTorchFunction(), _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         if definition is not None:
             self._found.use(definition)

@@ -1,4 +1,4 @@
-"""The inverse error function: Giles, "Approximating the erfinv function", GPU Computing Gems (2011).
+"""The inverse error function (Giles, "Approximating the erfinv function", 2011).
 
 With w = -ln((1 - x)(1 + x)), erfinv x = x·p(w): a polynomial in w - 3.125 below w = 6.25, in
 √w - 3.25 below 16, in √w - 5 beyond. The relative error in float64 is below 1e-15.

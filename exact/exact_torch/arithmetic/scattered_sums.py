@@ -1,6 +1,6 @@
 """Exact sums by destination: each has a grid of its own, so neither order nor neighbours matter.
 
-A destination with n terms is the sum of `sums`: e = floor(log2 of the largest magnitude among them),
+A destination with n terms is the sum of `sums`: e = floor(log2 of their largest magnitude),
 g = min(39, 61 - ceil(log2 n)), each term becomes round_half_even(x · 2^(g-e)), and the int64 sum of
 these is scaled by 2^(e-g).
 """
@@ -41,9 +41,7 @@ def _grid_bits(counts: torch.Tensor) -> torch.Tensor:
     return (SUM_BITS - length).clamp(max=GRID_BITS)
 
 
-def _with_special(
-    result: torch.Tensor, terms: torch.Tensor, where: torch.Tensor
-) -> torch.Tensor:
+def _with_special(result: torch.Tensor, terms: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """Replace sums that have NaN or infinities among their terms."""
 
     def hit(flags: torch.Tensor) -> torch.Tensor:

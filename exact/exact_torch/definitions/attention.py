@@ -91,18 +91,18 @@ def _weights(
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is None:
         return torch.softmax(scores, -1)
-    if mask.dtype is torch.bool:
-        scores = scores.masked_fill(~mask, -math.inf)
-    else:
-        scores = scores + mask
-    return torch.ops.aten._safe_softmax(scores, -1)  # noqa: SLF001
+    hidden = mask.dtype is torch.bool
+    scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + mask
+    weights: torch.Tensor = torch.ops.aten._safe_softmax(scores, -1)
+    return weights
 
 
 def _scores(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:
     """Return scale·(q @ kᵀ), rounded once: the factor is part of the contraction."""
     shape = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    rows = query.expand(*shape, *query.shape[-2:]).reshape(-1, *query.shape[-2:])
-    columns = key.expand(*shape, *key.shape[-2:]).reshape(-1, *key.shape[-2:])
+    count = math.prod(shape)
+    rows = query.expand(*shape, *query.shape[-2:]).reshape(count, *query.shape[-2:])
+    columns = key.expand(*shape, *key.shape[-2:]).reshape(count, *key.shape[-2:])
     nothing = query.new_zeros((1, 1, 1))
     scores = torch.baddbmm(nothing, rows, columns.transpose(1, 2), beta=0, alpha=scale)
     return scores.reshape(*shape, query.shape[-2], key.shape[-2])

@@ -14,7 +14,7 @@ from exact_torch.table import Rule, replace
     "equal elements share the gradient",
 )
 def embedding_bag(
-    input: torch.Tensor,  # noqa: A002 - torch's name
+    input: torch.Tensor,
     weight: torch.Tensor,
     offsets: torch.Tensor | None = None,
     max_norm: float | None = None,

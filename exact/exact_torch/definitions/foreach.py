@@ -8,11 +8,47 @@ import torch
 from exact_torch.errors import UnsupportedOp
 from exact_torch.table import OPS, Rule, define
 
-_NAMES: Final = """
-abs add addcdiv addcmul ceil clamp_max clamp_min clone cos div erf erfc exp expm1 floor frac lerp
-log log10 log1p log2 max maximum minimum mul neg norm pow reciprocal round rsqrt sigmoid sign sin
-sqrt sub tan tanh trunc
-""".split()
+_NAMES: Final = [
+    "abs",
+    "add",
+    "addcdiv",
+    "addcmul",
+    "ceil",
+    "clamp_max",
+    "clamp_min",
+    "clone",
+    "cos",
+    "div",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "floor",
+    "frac",
+    "lerp",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "max",
+    "maximum",
+    "minimum",
+    "mul",
+    "neg",
+    "norm",
+    "pow",
+    "reciprocal",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sqrt",
+    "sub",
+    "tan",
+    "tanh",
+    "trunc",
+]
 
 _RENAMED: Final = {"norm": "linalg_vector_norm", "max": "amax"}
 _SCALED: Final = ("addcdiv", "addcmul")
@@ -76,7 +112,7 @@ def copy_each(tensors: Tensors, sources: Tensors, non_blocking: bool = False) ->
         tensor.copy_(source)
 
 
-# ---- loss scaling ---------------------------------------------------------------------------------
+# ---- loss scaling -------------------------------------------------------------------------------
 
 
 @define(
@@ -93,7 +129,8 @@ def unscale(gradients: Tensors, found: torch.Tensor, scale: torch.Tensor) -> Non
 
 
 @define(
-    "_amp_update_scale_", rule=Rule.IEEE,
+    "_amp_update_scale_",
+    rule=Rule.IEEE,
     meaning="scale·backoff if something was not finite; scale·growth after an interval without",
 )
 def update_scale(

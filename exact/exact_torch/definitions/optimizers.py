@@ -25,7 +25,8 @@ Number = float | int | torch.Tensor
 
 
 @replace(
-    _ADAM.adam, rule=Rule.FUNCTION,
+    _ADAM.adam,
+    rule=Rule.FUNCTION,
     meaning="m = β1·m + (1 - β1)·g, v = β2·v + (1 - β2)·g·g, p - lr/(1 - β1^t)·m/(√v/√(1 - β2^t) + "
     "eps) in float64, p, m and v rounded once; lr is rounded to float32",
 )
@@ -69,7 +70,8 @@ def adam(
 
 
 @replace(
-    _SGD.sgd, rule=Rule.FUNCTION,
+    _SGD.sgd,
+    rule=Rule.FUNCTION,
     meaning="b = μ·b + (1 - dampening)·g, p - lr·b (Nesterov: lr·(g + μ·b)) in float64, p and b "
     "rounded once; lr is rounded to float32",
 )
@@ -111,7 +113,7 @@ def sgd(
 @contextmanager
 def _natively() -> Iterator[None]:
     """Compute with torch's own ops: what a kernel does is exact by construction."""
-    with torch.no_grad(), torch._C.DisableTorchFunction(), _disable_current_modes():  # noqa: SLF001
+    with torch.no_grad(), torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 
 

@@ -44,7 +44,7 @@ def low_keys(x: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isnan(x), torch.full_like(keys, torch.iinfo(keys.dtype).min), keys)
 
 
-# ---- sorting --------------------------------------------------------------------------------------
+# ---- sorting ------------------------------------------------------------------------------------
 
 
 @define("sort", rule=Rule.ORDER, meaning="by value, equal elements by position; NaN is largest")
@@ -61,10 +61,16 @@ def _order(x: torch.Tensor, dim: int, *, descending: bool) -> torch.Tensor:
 
 
 @define(
-    "topk", rule=Rule.ORDER, meaning="the first k of the stable order, always sorted; NaN is largest"
+    "topk",
+    rule=Rule.ORDER,
+    meaning="the first k of the stable order, always sorted; NaN is largest",
 )
 def topk(
-    x: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True  # noqa: A002
+    x: torch.Tensor,
+    k: int,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
 ) -> Pair:
     """Return the k largest or smallest."""
     if x.dim() == 0:
@@ -99,7 +105,7 @@ def _positions(x: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.arange(x.shape[dim], device=x.device).reshape(shape)
 
 
-# ---- extremes with their indices ------------------------------------------------------------------
+# ---- extremes with their indices ----------------------------------------------------------------
 
 
 @define("argmax", rule=Rule.ORDER, meaning="the first index of the largest; NaN is largest")
@@ -120,9 +126,7 @@ def _first_index(
     if x.dim() == 0:
         return torch.zeros((), dtype=I64, device=x.device)
     if dim is None:
-        found = _first_index(
-            x.reshape(-1), keys.reshape(-1), 0, keepdim=False, largest=largest
-        )
+        found = _first_index(x.reshape(-1), keys.reshape(-1), 0, keepdim=False, largest=largest)
         return found.reshape([1] * x.dim()) if keepdim else found
     if x.shape[dim] == 0:
         raise IndexError(f"no largest or smallest in dimension {dim}, which is empty")
@@ -165,7 +169,9 @@ def cummax(x: torch.Tensor, dim: int) -> Pair:
     return _running(x, order_keys(x), dim, largest=True)
 
 
-@define("cummin", rule=Rule.ORDER, meaning="the smallest so far and its last index; NaN is smallest")
+@define(
+    "cummin", rule=Rule.ORDER, meaning="the smallest so far and its last index; NaN is smallest"
+)
 def cummin(x: torch.Tensor, dim: int) -> Pair:
     """Return running minima."""
     return _running(x, low_keys(x), dim, largest=False)
@@ -194,7 +200,7 @@ def _ranks(keys: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.zeros_like(order).scatter_(dim, order, steps.cumsum(dim))
 
 
-# ---- order statistics -----------------------------------------------------------------------------
+# ---- order statistics ---------------------------------------------------------------------------
 
 
 @define("kthvalue", rule=Rule.ORDER, meaning="the k-th of the stable order; NaN is largest")
@@ -268,16 +274,17 @@ def most_frequent(x: torch.Tensor, dim: int = -1, keepdim: bool = False) -> Pair
     return _at(x, torch.gather(order, dim, last), dim, keepdim=keepdim)
 
 
-# ---- distinct values ------------------------------------------------------------------------------
+# ---- distinct values ----------------------------------------------------------------------------
 
 
 @define(
-    "_unique2", rule=Rule.ORDER,
+    "_unique2",
+    rule=Rule.ORDER,
     meaning="ascending, the first of equal ones; each NaN by itself; always sorted",
 )
 def unique(
     x: torch.Tensor,
-    sorted: bool = True,  # noqa: A002 - torch's name
+    sorted: bool = True,
     return_inverse: bool = False,
     return_counts: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -291,7 +298,9 @@ def unique(
 
 @define("_unique", rule=Rule.ORDER, meaning="as _unique2")
 def unique_without_counts(
-    x: torch.Tensor, sorted: bool = True, return_inverse: bool = False  # noqa: A002
+    x: torch.Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
 ) -> Pair:
     """Return distinct elements and where each element went."""
     return unique(x, sorted, return_inverse)[:2]
@@ -301,7 +310,7 @@ def unique_without_counts(
 def unique_slices(
     x: torch.Tensor,
     dim: int,
-    sorted: bool = True,  # noqa: A002 - torch's name
+    sorted: bool = True,
     return_inverse: bool = False,
     return_counts: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -29,7 +29,7 @@ WEIGHT_BITS: Final = 52
 """Weights of a categorical draw are integers whose sum is at most 2^53."""
 
 
-# ---- uniform --------------------------------------------------------------------------------------
+# ---- uniform ------------------------------------------------------------------------------------
 
 
 @define("rand", rule=Rule.RANDOM, meaning="the type's significant bits of a word over 2^bits")
@@ -58,8 +58,9 @@ def rand_like(
 
 
 @define(
-    "uniform", rule=Rule.RANDOM,
-    meaning="low + u·(high - low) in float64, u of 24 bits (float64: 53), rounded once; high is low",
+    "uniform",
+    rule=Rule.RANDOM,
+    meaning="low + u·(high - low) in float64, u of 24 bits (float64: 53), rounded; high is low",
 )
 def uniform(
     x: torch.Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator = None
@@ -94,7 +95,7 @@ def _floating(op: str, dtype: torch.dtype | None) -> torch.dtype:
     return kind
 
 
-# ---- normal ---------------------------------------------------------------------------------------
+# ---- normal -------------------------------------------------------------------------------------
 
 _NORMAL = "mean + std·z in float64, z by Box and Muller, rounded once"
 
@@ -169,9 +170,7 @@ def log_normal_(
     return x.copy_(to_type(functions.exp64(drawn), x.dtype))
 
 
-def _normal_like(
-    x: torch.Tensor, mean: float, std: float, generator: Generator
-) -> torch.Tensor:
+def _normal_like(x: torch.Tensor, mean: float, std: float, generator: Generator) -> torch.Tensor:
     return to_type(_scaled(_standard(x.shape, generator, x.device), mean, std), x.dtype)
 
 
@@ -183,9 +182,7 @@ def _standard(
     return philox.normal(next_key(generator), count, device or "cpu").reshape(tuple(size))
 
 
-def _scaled(
-    z: torch.Tensor, mean: torch.Tensor | float, std: torch.Tensor | float
-) -> torch.Tensor:
+def _scaled(z: torch.Tensor, mean: torch.Tensor | float, std: torch.Tensor | float) -> torch.Tensor:
     mean = mean.to(F64) if isinstance(mean, torch.Tensor) else constant(float(mean), z)
     std = std.to(F64) if isinstance(std, torch.Tensor) else constant(float(std), z)
     if bool((std < 0).any()):
@@ -201,10 +198,10 @@ def erfinv(x: torch.Tensor) -> torch.Tensor:
 
 
 @replace(
-    init._no_grad_trunc_normal_,  # noqa: SLF001 - what trunc_normal_ is made of
+    init._no_grad_trunc_normal_,
     rule=Rule.RANDOM,
-    meaning="mean + std·√2·erfinv(2q - 1), q uniform between the bounds' probabilities, in float64, "
-    "rounded once, then limited to the bounds",
+    meaning="mean + std·√2·erfinv(2q - 1), q uniform between the bounds' probabilities, in "
+    "float64, rounded once, then limited to the bounds",
 )
 def truncated_normal(
     tensor: torch.Tensor,
@@ -222,7 +219,7 @@ def truncated_normal(
 def _truncated(
     x: torch.Tensor, mean: float, std: float, a: float, b: float, generator: Generator
 ) -> torch.Tensor:
-    with torch.utils._python_dispatch._disable_current_modes():  # noqa: SLF001
+    with torch.utils._python_dispatch._disable_current_modes():
         ends = torch.tensor([a, b], dtype=F64)
         low, high = functions.normal_cdf((ends - constant(mean, ends)) / constant(std, ends))
         if not high - low >= TRUNCATED_MIN:
@@ -234,7 +231,7 @@ def _truncated(
         return to_type((z * constant(std, q) + constant(mean, q)).clamp(a, b), x.dtype).clamp(a, b)
 
 
-# ---- other distributions --------------------------------------------------------------------------
+# ---- other distributions ------------------------------------------------------------------------
 
 
 @define("exponential_", rule=Rule.RANDOM, meaning="-ln((word + ½)/2^32)/λ in float64, rounded once")
@@ -270,9 +267,7 @@ def bernoulli_(
     return x.copy_(_bernoulli(x, p, generator))
 
 
-def _bernoulli(
-    x: torch.Tensor, p: torch.Tensor | float, generator: Generator
-) -> torch.Tensor:
+def _bernoulli(x: torch.Tensor, p: torch.Tensor | float, generator: Generator) -> torch.Tensor:
     """Return booleans in x's shape."""
     chance = p.to(F64) if isinstance(p, torch.Tensor) else constant(float(p), x)
     if not bool(((chance >= 0) & (chance <= 1)).all()):
@@ -340,7 +335,7 @@ _refused("poisson", "no definition; count exponential waiting times")
 _refused("binomial", "no definition; sum torch.bernoulli over a dimension of trials")
 
 
-# ---- integers -------------------------------------------------------------------------------------
+# ---- integers -----------------------------------------------------------------------------------
 
 
 @define("randint", rule=Rule.RANDOM, meaning="low + word mod range; two words beyond 2^16")
@@ -439,12 +434,10 @@ def _wide(key: int, count: int, device: torch.device | str) -> torch.Tensor:
     return (both[:, 0] << 31) | (both[:, 1] >> 1)
 
 
-# ---- dropout --------------------------------------------------------------------------------------
+# ---- dropout ------------------------------------------------------------------------------------
 
 
-@define(
-    "native_dropout", rule=Rule.RANDOM, meaning="x·(1/(1 - p)) where word/2^32 < 1 - p, else 0"
-)
+@define("native_dropout", rule=Rule.RANDOM, meaning="x·(1/(1 - p)) where word/2^32 < 1 - p, else 0")
 def native_dropout(
     x: torch.Tensor, p: float, train: bool | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -469,11 +462,12 @@ def _kept(x: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @replace(
-    functional.dropout, rule=Rule.RANDOM,
+    functional.dropout,
+    rule=Rule.RANDOM,
     meaning="x·(1/(1 - p)) where word/2^32 < 1 - p, else 0; nothing is drawn for p = 0",
 )
 def dropout(
-    input: torch.Tensor,  # noqa: A002 - torch's name
+    input: torch.Tensor,
     p: float = 0.5,
     training: bool = True,
     inplace: bool = False,
@@ -490,7 +484,7 @@ def _feature_dropout(name: str, unbatched_dim: int | None) -> None:
         getattr(functional, name), rule=Rule.RANDOM, meaning="x times dropout of ones a channel"
     )
     def run(
-        input: torch.Tensor,  # noqa: A002 - torch's name
+        input: torch.Tensor,
         p: float = 0.5,
         training: bool = True,
         inplace: bool = False,
@@ -515,11 +509,12 @@ ALPHA: Final = 1.7580993408473766
 
 def _alpha_dropout(name: str, noise_of: Callable[[torch.Tensor], torch.Tensor]) -> None:
     @replace(
-        getattr(functional, name), rule=Rule.RANDOM,
+        getattr(functional, name),
+        rule=Rule.RANDOM,
         meaning="a·x where kept, else -1.758…·a, plus 1.758…·a·p; a = ((1 + 1.758…²p)(1 - p))^-½",
     )
     def run(
-        input: torch.Tensor,  # noqa: A002 - torch's name
+        input: torch.Tensor,
         p: float = 0.5,
         training: bool = False,
         inplace: bool = False,
@@ -554,7 +549,7 @@ def _torch_dropout(name: str, run: Callable[..., torch.Tensor]) -> None:
 
 def _replace_by(function: Any, run: Callable[..., torch.Tensor], *, inplace: bool) -> None:
     @replace(function, rule=Rule.RANDOM, meaning=f"as functional.{run.__name__}")
-    def called(input: torch.Tensor, p: float, train: bool) -> torch.Tensor:  # noqa: A002
+    def called(input: torch.Tensor, p: float, train: bool) -> torch.Tensor:
         return run(input, p, train, inplace)
 
 
@@ -569,7 +564,5 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _returned(
-    original: torch.Tensor, result: torch.Tensor, *, inplace: bool
-) -> torch.Tensor:
+def _returned(original: torch.Tensor, result: torch.Tensor, *, inplace: bool) -> torch.Tensor:
     return original.copy_(result) if inplace else result

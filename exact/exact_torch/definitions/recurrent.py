@@ -13,14 +13,17 @@ from torch.nn import functional
 from exact_torch.table import Rule, replace, trust
 
 trust(
-    "_pack_padded_sequence", "_cudnn_rnn_flatten_weight", rule=Rule.MOVES, meaning="copies of elements"
+    "_pack_padded_sequence",
+    "_cudnn_rnn_flatten_weight",
+    rule=Rule.MOVES,
+    meaning="copies of elements",
 )
 
 State = tuple[torch.Tensor, ...]
 """h of a layer and direction, (batch, hidden), or h and c."""
 
 Cell = Callable[[torch.Tensor, torch.Tensor, State], State]
-"""Takes the inputs' and the state's share of the gates, (batch, gates·hidden), to the next state."""
+"""Takes the inputs' and the state's share of the gates, (batch, gates·size), to the next state."""
 
 
 def _lstm_cell(inputs: torch.Tensor, states: torch.Tensor, state: State) -> State:
@@ -48,7 +51,7 @@ def _relu_cell(inputs: torch.Tensor, states: torch.Tensor, state: State) -> Stat
 
 
 _CELLS: Final[dict[str, tuple[Cell, str]]] = {
-    "lstm": (_lstm_cell, "c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c)"),
+    "lstm": (_lstm_cell, "c = s(f)·c + s(i)·tanh(g), h = s(o)·tanh(c), s the sigmoid"),
     "gru": (_gru_cell, "n = tanh(in + r·hn), h = n + z·(h - n)"),
     "rnn_tanh": (_tanh_cell, "h = tanh(x @ Wᵀ + h @ Uᵀ)"),
     "rnn_relu": (_relu_cell, "h = relu(x @ Wᵀ + h @ Uᵀ)"),
@@ -105,7 +108,7 @@ def _define(name: str) -> None:
 
 
 Weights = tuple[torch.Tensor | None, ...]
-"""Of a layer and direction: input weight, state weight, their biases, projection; None if absent."""
+"""Of a layer and direction: input weight, state weight, biases, projection; None if absent."""
 
 
 def _split(weights: Sequence[torch.Tensor], count: int, *, has_biases: bool) -> list[Weights]:

@@ -22,7 +22,7 @@ from exact_torch.table import Rule, define
 Number = float | int
 
 
-# ---- running sums and products --------------------------------------------------------------------
+# ---- running sums and products ------------------------------------------------------------------
 
 
 @define(
@@ -69,7 +69,8 @@ def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> t
 
 
 @define(
-    "logcumsumexp", rule=Rule.FUNCTION,
+    "logcumsumexp",
+    rule=Rule.FUNCTION,
     meaning="s = max(s, x) + ln(1 + e^-|s - x|) in float64 by ascending index, each rounded",
 )
 def logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor:
@@ -97,7 +98,7 @@ def trace(x: torch.Tensor) -> torch.Tensor:
     return to_type(sum64(diagonal, (0,)), x.dtype)
 
 
-# ---- sums by index --------------------------------------------------------------------------------
+# ---- sums by index ------------------------------------------------------------------------------
 
 _SUM_AT = "an exact integer sum for each destination, rounded once; others stay"
 
@@ -166,7 +167,7 @@ def index_add(
 @define(
     "scatter_reduce",
     rule=Rule.SUM,
-    meaning="sum, mean: an exact integer sum for each destination, rounded once; amax, amin by order",
+    meaning="sum, mean: an exact integer sum for each destination, rounded; amax, amin by order",
 )
 def scatter_reduce(
     x: torch.Tensor,
@@ -214,7 +215,9 @@ def _values(keys: torch.Tensor, kind: torch.dtype, reduce: str) -> torch.Tensor:
     return torch.where(nan, torch.full_like(values, math.nan), values)
 
 
-@define("scatter.reduce", rule=Rule.SUM, meaning="add: as scatter_add; multiply: refused for floats")
+@define(
+    "scatter.reduce", rule=Rule.SUM, meaning="add: as scatter_add; multiply: refused for floats"
+)
 def scatter_with_reduction(
     x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str
 ) -> torch.Tensor:
@@ -281,7 +284,10 @@ def bincount(
 
 @define("histc", rule=Rule.INTEGER, meaning="counts of floor((x - low)/(high - low)·bins)")
 def histc(
-    x: torch.Tensor, bins: int = 100, min: Number = 0, max: Number = 0  # noqa: A002
+    x: torch.Tensor,
+    bins: int = 100,
+    min: Number = 0,
+    max: Number = 0,
 ) -> torch.Tensor:
     """Count elements in bins of equal width; the last includes its upper end."""
     wide = x.reshape(-1).to(F64)
@@ -305,7 +311,7 @@ def unfold_backward(
     return sum_at(x, _flat_positions(x).unfold(dim, size, step), g)
 
 
-# ---- copies by index ------------------------------------------------------------------------------
+# ---- copies by index ----------------------------------------------------------------------------
 
 
 def write_at(x: torch.Tensor, positions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -319,9 +325,7 @@ def write_at(x: torch.Tensor, positions: torch.Tensor, values: torch.Tensor) -> 
 
 
 @define("scatter.src", rule=Rule.MOVES, meaning="copies of elements; the last counts")
-def scatter(
-    x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor
-) -> torch.Tensor:
+def scatter(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     """Write elements of source at the places that index names along a dimension."""
     if index.numel() == 0:
         return x.clone()
@@ -348,8 +352,11 @@ def put(
 
 
 @define(
-    "index_put", "_index_put_impl", "_unsafe_index_put",
-    rule=Rule.SUM, meaning="copies of elements, the last counts; or exact sums",
+    "index_put",
+    "_index_put_impl",
+    "_unsafe_index_put",
+    rule=Rule.SUM,
+    meaning="copies of elements, the last counts; or exact sums",
 )
 def index_put(
     x: torch.Tensor,
