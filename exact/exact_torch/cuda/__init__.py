@@ -1,0 +1,1 @@
+"""CUDA kernels for GPUs: compiled at run time by NVRTC, tested before use."""

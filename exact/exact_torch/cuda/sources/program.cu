@@ -1,0 +1,5 @@
+// All kernels, compiled as one.
+#include "contraction.cu"
+#include "elementwise.cu"
+#include "optimizers.cu"
+#include "rows.cu"

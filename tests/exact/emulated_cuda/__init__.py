@@ -1,0 +1,1 @@
+"""Runs the CUDA kernels' sources on the CPU, compiled as C++."""
