@@ -73,7 +73,7 @@ def convolution(
     if transposed:
         extra = _each(output_padding, x.dim() - 2)
         return _to_wide(x, weight, bias, geometry, geometry.wide_size(x.shape[2:], extra))
-    return _to_narrow(x, weight, bias, geometry)
+    return _to_narrow(x, weight, bias, geometry, geometry.narrow_size(x.shape[2:]))
 
 
 @define(
@@ -98,7 +98,8 @@ def convolution_backward(
     geometry = _geometry(weight, stride, padding, dilation, groups)
     dx = dweight = dbias = None
     if wanted[0] and transposed:
-        dx = _to_narrow(g, weight, None, geometry)
+        # extra places can make g as long as that of a longer x
+        dx = _to_narrow(g, weight, None, geometry, list(x.shape[2:]))
     elif wanted[0]:
         dx = _to_wide(g, weight, None, geometry, list(x.shape[2:]))
     if wanted[1]:
@@ -132,9 +133,12 @@ def _each(values: Sequence[int], dims: int) -> tuple[int, ...]:
 
 
 def _to_narrow(
-    wide: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, geometry: _Geometry
+    wide: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    geometry: _Geometry,
+    size: list[int],
 ) -> torch.Tensor:
-    size = geometry.narrow_size(wide.shape[2:])
     frame = _framed(wide, geometry.padding, _reach(size, geometry))
     grouped = weight.reshape(geometry.groups, -1, *weight.shape[1:])
     return _correlate(frame, grouped, bias, size, geometry.stride, geometry.dilation)
