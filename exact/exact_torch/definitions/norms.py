@@ -206,7 +206,7 @@ def group_norm(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalise groups of channels of each image; returns y, and mean and rstd (images, groups)."""
-    rows = x.reshape(images, groups, -1).to(F64)
+    rows = x.reshape(images, groups, channels // groups * places).to(F64)
     mean = mean64(rows, (2,), keepdim=True)
     d = rows - mean
     rstd = _inverse_root(mean64(d * d, (2,), keepdim=True), eps)
@@ -265,7 +265,7 @@ def rms_norm(
     """Divide by the root mean square of the trailing dimensions (arXiv:1910.07467).
 
     Torch composes it of other ops on one device or release and not on another, so it is one
-    function here. `eps` is by default the spacing of x's type at 1, as in torch.
+    function here. `eps` is by default the spacing at 1 of float32 (float64 for float64), as in torch.
     """
     result: Tensor = _RmsNorm.apply(  # type: ignore[no-untyped-call]
         input, tuple(normalized_shape), weight, eps
@@ -308,7 +308,7 @@ def fused_rms_norm(
     """Divide by the root mean square; rstd comes back too, with dimensions of size 1."""
     dims = _trailing(x, shape)
     wide = x.to(F64)
-    least = torch.finfo(x.dtype).eps if eps is None else eps
+    least = torch.finfo(_saved(x)).eps if eps is None else eps
     rstd = _inverse_root(mean64(wide * wide, dims, keepdim=True), least)
     y = wide * rstd
     if weight is not None:
