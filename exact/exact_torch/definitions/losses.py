@@ -46,13 +46,20 @@ def _share(g: torch.Tensor, reduction: int, count: int) -> torch.Tensor:
 
 def _of_clean(compute: Callable[..., torch.Tensor], *operands: torch.Tensor) -> torch.Tensor:
     """Return compute of broadcast float64 operands; NaN where any of them is NaN."""
-    shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
+    shape = _shape(*operands)
     wide = [operand.to(F64).expand(shape) for operand in operands]
     nan = torch.isnan(wide[0])
     for operand in wide[1:]:
         nan = nan | torch.isnan(operand)
     result = compute(*(torch.where(nan, torch.zeros_like(o), o) for o in wide))
     return torch.where(nan, torch.full_like(result, float("nan")), result)
+
+
+def _shape(*operands: torch.Tensor) -> torch.Size:
+    """Return the shape that operands broadcast to."""
+    shapes = (operand.shape for operand in operands)
+    shape: torch.Size = torch.broadcast_shapes(*shapes)
+    return shape
 
 
 # ---- negative log-likelihood ---------------------------------------------------------------------
@@ -541,7 +548,7 @@ def cosine_similarity(
     x1: torch.Tensor, x2: torch.Tensor, dim: int = 1, eps: float = 1e-8
 ) -> torch.Tensor:
     """Return the cosine of the angle between vectors."""
-    shape = torch.broadcast_shapes(x1.shape, x2.shape)
+    shape = _shape(x1, x2)
     left, right = x1.expand(shape), x2.expand(shape)
     left = left / _norm(left, 2, dim, keepdim=True).clamp_min(eps)
     right = right / _norm(right, 2, dim, keepdim=True).clamp_min(eps)

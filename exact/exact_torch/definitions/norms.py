@@ -257,7 +257,7 @@ _RMS_MEANING = "(x·rstd)·weight, rstd = 1/sqrt(mean(x²) + eps), in float64"
 
 @replace(functional.rms_norm, torch.rms_norm, rule=Rule.SUM, meaning=_RMS_MEANING)
 def rms_norm(
-    input: Tensor,  # noqa: A002 - torch's name, which callers may use
+    input: Tensor,
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
@@ -265,7 +265,8 @@ def rms_norm(
     """Divide by the root mean square of the trailing dimensions (arXiv:1910.07467).
 
     Torch composes it of other ops on one device or release and not on another, so it is one
-    function here. `eps` is by default the spacing at 1 of float32 (float64 for float64), as in torch.
+    function here. `eps` is by default, as in torch, the spacing of float32 at 1 (for float64 inputs
+    that of float64).
     """
     result: Tensor = _RmsNorm.apply(  # type: ignore[no-untyped-call]
         input, tuple(normalized_shape), weight, eps
@@ -297,7 +298,7 @@ class _RmsNorm(torch.autograd.Function):
 @contextmanager
 def _outside_the_modes() -> Iterator[None]:
     """Compute natively inside, as definitions of ops do."""
-    with torch._C.DisableTorchFunction(), _disable_current_modes():  # noqa: SLF001
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 
 
