@@ -145,13 +145,20 @@ def expm1(x: float) -> float:
 def power(x: float, y: float) -> float:
     """Return x^y: whole exponents by products, ½ by the root, else e^(y·ln x)."""
     x, y = float(x), float(y)
-    if y == 0.5 or x == 0.0 or math.isinf(x) or math.isinf(y):
-        return math.sqrt(x) if y == 0.5 else 0.0 if y != 0 else 1.0
-    if y == int(y) and abs(y) <= WHOLE_POWER_MAX:
-        product = whole_power(x, int(abs(y)))
-        return product if y >= 0 else 1.0 / product
-    size = exp(y * log(abs(x)))
-    return -size if x < 0 and int(y) & 1 else size
+    negative = math.copysign(1.0, x) < 0 and math.isfinite(y) and math.fmod(y, 2.0) in (1.0, -1.0)
+    if y == 0.5:
+        return math.sqrt(x)
+    if y == 0 or abs(x) == 1.0:
+        size = 1.0
+    elif x == 0.0 or math.isinf(x) or math.isinf(y):
+        size = 0.0  # infinite results are the original's
+    elif y == int(y) and abs(y) <= WHOLE_POWER_MAX:
+        half = int(abs(y)) // 2  # a whole inverse may be a subnormal number's, beyond floats
+        first, second = whole_power(abs(x), half), whole_power(abs(x), int(abs(y)) - half)
+        size = first * second if y >= 0 else 1.0 / first / second
+    else:
+        size = exp(y * log(abs(x)))
+    return -size if negative else size
 
 
 def sin(x: float) -> float:

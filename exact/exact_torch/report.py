@@ -183,7 +183,7 @@ class _RecordingFunctions(Functions):
             result = super().__torch_function__(func, types, args, kwargs)
         except UnsupportedOp as refusal:
             self._found.refuse(refusal)
-            with _disable_current_modes():
+            with torch._C.DisableTorchFunction(), _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         self._found.use(definition)
         return result

@@ -51,6 +51,9 @@ _NAMES: Final = [
 ]
 
 _RENAMED: Final = {"norm": "linalg_vector_norm", "max": "amax"}
+_LIMITS: Final = {"maximum": "clamp_min", "minimum": "clamp_max"}
+"""What these are of a tensor and a number."""
+
 _SCALED: Final = ("addcdiv", "addcmul")
 """Ops whose scalar is positional for lists and the keyword `value` otherwise."""
 
@@ -73,6 +76,8 @@ def _each(name: str, lists: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tor
 
 def _one(name: str, arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
     name = _RENAMED.get(name, name)
+    if name in _LIMITS and not isinstance(arguments[1], torch.Tensor):
+        name = _LIMITS[name]
     if name == "linalg_vector_norm" and len(arguments) == 3:
         *arguments_, dtype = arguments
         arguments, kwargs = tuple(arguments_), {"dtype": dtype}

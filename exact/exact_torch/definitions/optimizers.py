@@ -123,7 +123,8 @@ def _check(
     grads: Sequence[torch.Tensor],
     options: dict[str, Any],
 ) -> None:
-    if options.get("differentiable"):
+    # only a differentiable optimizer steps with gradients enabled
+    if torch.is_grad_enabled():
         raise UnsupportedOp(name, "differentiable=True has no definition", params)
     if options.get("grad_scale") is not None or options.get("found_inf") is not None:
         raise UnsupportedOp(name, "a GradScaler with fused=True; leave fused out", params)
