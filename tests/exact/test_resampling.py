@@ -182,3 +182,17 @@ def test_sums_over_any_places(rows: list[list[int]], seed: int) -> None:
     x, g = whole(4, 6, seed=seed).double(), whole(4, len(rows), seed=seed).double()
     assert torch.equal(sums(x, -1, places), x @ matrix.t())
     assert torch.equal(sums(g, -1, places.transposed), g @ matrix)
+
+
+def test_sums_go_by_ascending_index() -> None:
+    """In float64 10^30 + 1 - 10^30 is 0, and 1 in another order."""
+    terms = torch.tensor([1e30, 1.0, -1e30], dtype=torch.float64)
+    taken = Places(3, torch.tensor([[0], [1], [2]]))
+    other = Places(3, torch.tensor([[0], [2], [1]]))
+    assert sums(terms, -1, taken).tolist() == [0.0]
+    assert sums(terms, -1, other).tolist() == [1.0]
+    # the gradient of one element that all three results take
+    thrice = Places(2, torch.tensor([[1, 1, 1]])).transposed
+    assert sums(terms, -1, thrice).tolist() == [0.0, 0.0]
+    assert sums(terms[[0, 2, 1]], -1, thrice).tolist() == [0.0, 1.0]
+    assert thrice.positions.tolist() == [[-1, 0], [-1, 1], [-1, 2]]
