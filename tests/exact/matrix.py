@@ -93,9 +93,10 @@ def run(setting: Setting, mode: str) -> Document:
 def environment(setting: Setting) -> dict[str, str]:
     """Return this process's environment with exactly the setting's variables of the matrix."""
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    path = [str(ROOT / "exact"), *filter(None, [kept.get("PYTHONPATH")])]
     return {
         **kept,
-        "PYTHONPATH": str(ROOT / "exact"),
+        "PYTHONPATH": os.pathsep.join(path),
         "OMP_NUM_THREADS": str(setting.threads),
         "MKL_NUM_THREADS": str(setting.threads),
         **setting.variables,
