@@ -50,7 +50,7 @@ def elementwise(
     """
     kind = result or _promoted(operands)
     wide = F32 if kind in _HALF else kind
-    device = next(o.device for o in operands if isinstance(o, torch.Tensor) and o.dim() >= 0)
+    device = next(o.device for o in operands if isinstance(o, torch.Tensor))
     for operand in operands:
         if isinstance(operand, torch.Tensor) and operand.device.type != "cpu":
             device = operand.device
