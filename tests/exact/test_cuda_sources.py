@@ -21,7 +21,7 @@ from exact_torch.cuda.contraction import Route
 from exact_torch.cuda.kernels import CudaKernels
 from exact_torch.kernels import BINARY, UNARY, Int8Kernels, TorchKernels
 from exact_torch.self_test import check_kernels
-from tests.exact.emulated_cuda.program import EmulatedProgram, kernel_names
+from tests.exact.emulated_cuda.program import TURNS, EmulatedProgram, kernel_names
 
 CPU = torch.device("cpu")
 OVERRIDDEN = sorted(
@@ -32,12 +32,12 @@ OVERRIDDEN = sorted(
 INFINITY, NAN = float("inf"), float("nan")
 REFERENCE = TorchKernels()
 QUANTISED = (Precision.E21, Precision.E14)
-BOTH_TURNS = pytest.mark.parametrize("turns", ["forwards", "backwards"])
+ALL_TURNS = pytest.mark.parametrize("turns", TURNS)
 
 
 @functools.cache
 def program(turns: str = "forwards") -> EmulatedProgram:
-    return EmulatedProgram(reversed_turns=turns == "backwards")
+    return EmulatedProgram(turns)
 
 
 @functools.cache
@@ -108,7 +108,7 @@ def with_specials(x: torch.Tensor) -> torch.Tensor:
 # ---- products ------------------------------------------------------------------------------------
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("route", Route)
 def test_every_route_passes_the_self_test(route: Route, turns: str) -> None:
     check_kernels(emulated(turns, route), CPU)
@@ -145,7 +145,7 @@ def test_products_of_half_precisions(kind: torch.dtype, precision: Precision) ->
     same(emulated().contract(a, b, precision), REFERENCE.contract(a, b, precision))
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("precision", Precision)
 @pytest.mark.parametrize("route", [Route.DIGITS, Route.FLOAT64])
 @pytest.mark.parametrize(("left", "right"), [(3, 3), (1, 4), (4, 1), (None, 3), (2, None)])
@@ -158,6 +158,18 @@ def test_products_of_batches(
     engine = emulated(turns, route)
     got = engine.contract(a, b, precision, addend=addend)
     same(got, REFERENCE.contract(a, b, precision, addend=addend))
+
+
+@ALL_TURNS
+@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("route", [Route.DIGITS, Route.FLOAT64])
+def test_blocks_that_go_through_several_batches(
+    route: Route, precision: Precision, turns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contraction, "GRID_YZ_MAX", 2)
+    a, b = values(5, 9, 19, seed=1, spread=20), values(5, 19, 6, seed=2, spread=20)
+    got = emulated(turns, route).contract(a, b, precision)
+    same(got, REFERENCE.contract(a, b, precision))
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
@@ -183,7 +195,7 @@ def test_long_inner_dimension(route: Route) -> None:
     )
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(1, 1, 1), (5, 16, 7), (130, 50, 131)])
 def test_fused_chains_are_the_reference(
@@ -210,7 +222,7 @@ def test_a_chain_may_end_in_minus_zero(inner: int) -> None:
 # ---- sums ----------------------------------------------------------------------------------------
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
 @pytest.mark.parametrize("dims", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
 def test_sums_are_the_reference(dims: tuple[int, ...], kind: torch.dtype, turns: str) -> None:
@@ -220,7 +232,7 @@ def test_sums_are_the_reference(dims: tuple[int, ...], kind: torch.dtype, turns:
     same(emulated(turns).sum(x, dims, keepdim=False), got.squeeze(dims))
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize(
     "specials", [[INFINITY], [-INFINITY], [NAN], [INFINITY, -INFINITY], [-0.0]]
 )
@@ -232,7 +244,7 @@ def test_sums_of_specials(dims: tuple[int, ...], specials: list[float], turns: s
     same(emulated(turns).sum(x, dims, keepdim=False), REFERENCE.sum(x, dims, keepdim=False))
 
 
-@BOTH_TURNS
+@ALL_TURNS
 def test_few_long_rows_are_shared_by_blocks(turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "ELEMENTS_OF_BLOCK_MAX", 100)
     x = values(3, 9000, seed=1, spread=60)
@@ -241,7 +253,7 @@ def test_few_long_rows_are_shared_by_blocks(turns: str, monkeypatch: pytest.Monk
         same(emulated(turns).sum(wide, (1,), keepdim=True), REFERENCE.sum(wide, (1,), keepdim=True))
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])
 def test_sums_by_destination_are_the_reference(kind: torch.dtype, turns: str) -> None:
     x = values(90, 7, seed=1, spread=8)
@@ -252,26 +264,46 @@ def test_sums_by_destination_are_the_reference(kind: torch.dtype, turns: str) ->
     same(got, REFERENCE.sum_at(x.to(kind), index, 14))
 
 
+@ALL_TURNS
+def test_blocks_that_go_through_several_sets(turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "GRID_YZ_MAX", 2)
+    monkeypatch.setattr(kernels, "BLOCKS_MAX", 2)
+    monkeypatch.setattr(kernels, "SHARED_BLOCKS", 8)
+    engine = emulated(turns)
+    x = values(7, 40, 33, seed=1, spread=30)
+    x[2, 3, 4] = INFINITY
+    same(engine.sum(x, (1,), keepdim=True), REFERENCE.sum(x, (1,), keepdim=True))
+    rows = x.reshape(7, -1)
+    same(engine.sum(rows, (1,), keepdim=True), REFERENCE.sum(rows, (1,), keepdim=True))
+    same(
+        engine.softmax(rows, log=True, empty_rows_are_zero=False),
+        REFERENCE.softmax(rows, log=True, empty_rows_are_zero=False),
+    )
+    monkeypatch.setattr(kernels, "ELEMENTS_OF_BLOCK_MAX", 100)
+    same(engine.sum(rows, (1,), keepdim=True), REFERENCE.sum(rows, (1,), keepdim=True))
+
+
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("length", [1, 5, 64, 300])
 @pytest.mark.parametrize("log", [False, True])
 def test_softmax_is_the_reference(log: bool, length: int, turns: str) -> None:
     x = values(12, length, seed=1, spread=10)
     x[0], x[1, 0], x[2, 0], x[3, -1] = -INFINITY, INFINITY, NAN, -INFINITY
     x[4], x[5] = 0.0, -0.0
+    x[6, 0] = torch.tensor(-1, dtype=torch.int32).view(torch.float32)  # NaN with its sign set
     engine = emulated(turns)
     for zero in (False, True):
         options = {"log": log, "empty_rows_are_zero": zero}
         same(engine.softmax(x, **options), REFERENCE.softmax(x, **options))
     y, g = REFERENCE.softmax(x, log=log, empty_rows_are_zero=False), values(12, length, seed=2)
-    g[6, 0], g[7, -1] = INFINITY, NAN
+    g[8, 0], g[9, -1] = INFINITY, NAN
     same(engine.softmax_backward(g, y, log=log), REFERENCE.softmax_backward(g, y, log=log))
 
 
-@BOTH_TURNS
+@ALL_TURNS
 @pytest.mark.parametrize("affine", ["neither", "weight", "bias", "both"])
 @pytest.mark.parametrize(("rows", "length"), [(1, 1), (9, 33), (40, 300)])
 def test_layer_norm_is_the_reference(rows: int, length: int, affine: str, turns: str) -> None:

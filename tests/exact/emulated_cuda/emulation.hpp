@@ -1,6 +1,6 @@
 // What CUDA gives a kernel, for C++ compilers: blocks run one after another, and the threads of a
-// block are fibers that take turns at barriers and shuffles. A missing barrier shows as a wrong
-// result in one of the two orders of turns; a barrier that not every thread reaches is reported.
+// block are fibers that take turns at barriers and shuffles, in one of three orders. A missing
+// barrier shows as a wrong result in some order; one that not every thread reaches is reported.
 #pragma once
 
 #include <ucontext.h>
@@ -26,6 +26,7 @@ namespace emulated {
 
 constexpr int LANES = 32;
 constexpr size_t STACK_BYTES = 1 << 16;
+enum Turns { FORWARDS, BACKWARDS, WARP_BY_WARP };
 enum Outcome { DONE, UNKNOWN_KERNEL, WRONG_ARGUMENTS, BARRIER_NOT_REACHED };
 
 struct Barrier {
@@ -82,7 +83,35 @@ inline void run_fiber() {
     swapcontext(&fibers[thread.x].context, &scheduler);
 }
 
-inline Outcome run_block(bool reversed) {
+// Lets threads [first, last) run until their next barrier each; returns how many are not done.
+inline unsigned take_turns(unsigned first, unsigned last, bool backwards) {
+    unsigned left = 0;
+    for (unsigned turn = first; turn < last; ++turn) {
+        unsigned number = backwards ? last - 1 - (turn - first) : turn;
+        if (fibers[number].done) continue;
+        thread = {number, 0, 0};
+        swapcontext(&scheduler, &fibers[number].context);
+        left += !fibers[number].done;
+    }
+    return left;
+}
+
+// One warp after the other runs for as long as it can, ahead of all others.
+inline unsigned take_turns_by_warps(unsigned count) {
+    unsigned left = 0;
+    for (unsigned first = 0; first < count; first += LANES) {
+        unsigned long long before;
+        unsigned of_this;
+        do {
+            before = progress;
+            of_this = take_turns(first, first + LANES, false);
+        } while (of_this && progress != before);
+        left += of_this;
+    }
+    return left;
+}
+
+inline Outcome run_block(Turns turns) {
     unsigned count = threads_of_block.x;
     of_block = {};
     of_warp.assign(count / LANES, {});
@@ -96,14 +125,8 @@ inline Outcome run_block(bool reversed) {
     }
     for (unsigned left = count; left;) {
         unsigned long long before = progress;
-        left = 0;
-        for (unsigned turn = 0; turn < count; ++turn) {
-            unsigned number = reversed ? count - 1 - turn : turn;
-            if (fibers[number].done) continue;
-            thread = {number, 0, 0};
-            swapcontext(&scheduler, &fibers[number].context);
-            left += !fibers[number].done;
-        }
+        left = turns == WARP_BY_WARP ? take_turns_by_warps(count)
+                                     : take_turns(0, count, turns == BACKWARDS);
         if (left && progress == before) return BARRIER_NOT_REACHED;
     }
     return DONE;
@@ -118,7 +141,7 @@ constexpr char code() {
 template <class... T, size_t... I>
 Outcome run(
     void (*kernel)(T...), dim3 blocks, unsigned threads, const char* codes, void** arguments,
-    bool reversed, std::index_sequence<I...>
+    Turns turns, std::index_sequence<I...>
 ) {
     const char expected[] = {code<T>()..., 0};
     if (strcmp(codes, expected)) return WRONG_ARGUMENTS;
@@ -131,17 +154,17 @@ Outcome run(
     for (block.z = 0; block.z < blocks.z; ++block.z)
         for (block.y = 0; block.y < blocks.y; ++block.y)
             for (block.x = 0; block.x < blocks.x; ++block.x)
-                if (Outcome outcome = run_block(reversed)) return outcome;
+                if (Outcome outcome = run_block(turns)) return outcome;
     return DONE;
 }
 
 template <class... T>
 Outcome launch(
     void (*kernel)(T...), dim3 blocks, unsigned threads, const char* codes, void** arguments,
-    bool reversed
+    Turns turns
 ) {
     return run(
-        kernel, blocks, threads, codes, arguments, reversed, std::index_sequence_for<T...>());
+        kernel, blocks, threads, codes, arguments, turns, std::index_sequence_for<T...>());
 }
 
 }  // namespace emulated

@@ -27,14 +27,15 @@ COMPILE = (
     str(HEADER),
 )
 KERNEL = re.compile(r'extern "C" __attribute__\(\(used\)\) void\s+(exact_\w+)\(')
+TURNS = ("forwards", "backwards", "warp by warp")
 OUTCOMES = ("done", "unknown kernel", "wrong arguments", "a barrier that not all threads reach")
 _DISPATCH = """
 extern "C" int emulate(
     const char* name, unsigned x, unsigned y, unsigned z, unsigned threads, const char* codes,
-    void** arguments, int reversed
+    void** arguments, int turns
 ) {{
 #define CASE(NAME) if (!strcmp(name, #NAME)) \\
-    return emulated::launch(NAME, {{x, y, z}}, threads, codes, arguments, reversed);
+    return emulated::launch(NAME, {{x, y, z}}, threads, codes, arguments, emulated::Turns(turns));
 {cases}
     return emulated::UNKNOWN_KERNEL;
 }}
@@ -42,13 +43,13 @@ extern "C" int emulate(
 
 
 class EmulatedProgram:
-    """Launches on CPU tensors; `reversed_turns` lets the last thread of a block run first."""
+    """Launches on CPU tensors; the threads of a block take turns in one of the orders `TURNS`."""
 
     device_type = "cpu"
 
-    def __init__(self, *, reversed_turns: bool = False) -> None:
+    def __init__(self, turns: str = "forwards") -> None:
         self._library = ctypes.CDLL(str(library()))
-        self._reversed = reversed_turns
+        self._turns = TURNS.index(turns)
         self.launched: set[str] = set()
 
     def launch(
@@ -60,9 +61,7 @@ class EmulatedProgram:
         self.launched.add(name)
         codes = "".join(_code(argument) for argument in arguments).encode()
         packed = program.packed(arguments)
-        outcome = self._library.emulate(
-            name.encode(), *blocks, threads, codes, packed, int(self._reversed)
-        )
+        outcome = self._library.emulate(name.encode(), *blocks, threads, codes, packed, self._turns)
         if outcome:
             raise AssertionError(f"{name}: {OUTCOMES[outcome]}: {codes.decode()}")
 

@@ -26,10 +26,8 @@ struct Scale {
         unit = pow2(e - (bits - 1));
     }
 
-    // bits_of's low half holds the integer; rows that are not finite give zeros.
-    __device__ int integer(float x) const {
-        return multiplier == 0 ? 0 : (int)bits_of((double)x * multiplier + ROUNDER);
-    }
+    // The low half of the bits holds it. In rows that are not finite it may be any: their unit is NaN.
+    __device__ int integer(float x) const { return (int)bits_of((double)x * multiplier + ROUNDER); }
 };
 
 // A result's epilogue: alpha·value + beta·addend, rounded once.
@@ -89,8 +87,7 @@ EXACT_INLINE void load_digits(
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 i64 k = k0 + quad * 4 + j;
-                bool usable = k < inner && scale != 0;
-                double x = usable ? (double)p[k * side.k_stride] : 0.0;
+                double x = k < inner ? (double)p[k * side.k_stride] : 0.0;
                 int rest = (int)bits_of(x * scale + ROUNDER);
 #pragma unroll
                 for (int d = 0; d < DIGITS - 1; ++d) digit[d][j] = take_digit(rest);
