@@ -124,6 +124,15 @@ def test_nearest_copies_bits() -> None:
     assert integers.dtype is torch.uint8
 
 
+@pytest.mark.parametrize("results", [82, 94, 98, 110, 122])
+def test_nearest_positions_are_found_in_float32(results: int) -> None:
+    """At these sizes float64 would choose another element."""
+    x = torch.tensor([[[1.0, 2.0]]])
+    expected = functional.interpolate(x, size=results)
+    with exact_torch.mode():
+        assert same_bits(functional.interpolate(x, size=results), expected)
+
+
 def test_weighted_sums_of_integers_are_refused() -> None:
     x = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
     with exact_torch.mode(), pytest.raises(exact_torch.UnsupportedOp, match="float32"):
@@ -196,3 +205,5 @@ def test_sums_go_by_ascending_index() -> None:
     assert sums(terms, -1, thrice).tolist() == [0.0, 0.0]
     assert sums(terms[[0, 2, 1]], -1, thrice).tolist() == [0.0, 1.0]
     assert thrice.positions.tolist() == [[-1, 0], [-1, 1], [-1, 2]]
+    mixed = Places(2, torch.tensor([[1, 1, 1], [0, -1, 1]])).transposed
+    assert mixed.positions.tolist() == [[0, 0], [-1, 1], [-1, 2], [-1, 2]]
