@@ -104,6 +104,7 @@ def adam_in_numpy(
     decoupled: bool,
 ) -> tuple[np.ndarray, ...]:
     """The formula of the documentation, one float64 operation at a time."""
+    kind = p.dtype
     p, g, m, v = (a.astype(np.float64) for a in (p, g, m, v))
     powers = [math.prod([beta] * step) for beta in (0.9, 0.999)]
     if decoupled:
@@ -114,25 +115,32 @@ def adam_in_numpy(
     v = v * 0.999 + (g * (1.0 - 0.999)) * g
     root = np.sqrt(v) / math.sqrt(1.0 - powers[1])
     p = p - (m * (RATE / (1.0 - powers[0]))) / (root + 1e-8)
-    return tuple(a.astype(np.float32) for a in (p, m, v))
+    return tuple(a.astype(kind) for a in (p, m, v))
 
 
 GRADIENTS = st.lists(st.one_of(st.floats(-10, 10, width=32), FINITE), min_size=3, max_size=3)
 
 
 @EXAMPLES
-@given(gradients=st.lists(GRADIENTS, min_size=1, max_size=3), decoupled=st.booleans())
-def test_adam_is_its_formula_bit_for_bit(gradients: list[list[float]], decoupled: bool) -> None:
-    parameter = torch.nn.Parameter(lattice(3))
-    state = (parameter.detach().numpy().copy(), np.zeros(3, np.float32), np.zeros(3, np.float32))
+@given(
+    gradients=st.lists(GRADIENTS, min_size=1, max_size=3),
+    decoupled=st.booleans(),
+    kind=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_adam_is_its_formula_bit_for_bit(
+    gradients: list[list[float]], decoupled: bool, kind: torch.dtype
+) -> None:
+    parameter = torch.nn.Parameter(lattice(3).to(kind))
+    start = parameter.detach().numpy().copy()
+    state = (start, np.zeros_like(start), np.zeros_like(start))
     make = optim.AdamW if decoupled else optim.Adam
     optimizer = make([parameter], lr=0.05, weight_decay=0.02)
     for step, gradient in enumerate(gradients, 1):
-        parameter.grad = torch.tensor(gradient)
+        parameter.grad = torch.tensor(gradient).to(kind)
         with exact_torch.mode("E21"):
             optimizer.step()
         with np.errstate(over="ignore"):
-            numbers = np.array(gradient, np.float32)
+            numbers = parameter.grad.numpy()
             state = adam_in_numpy(state[0], numbers, *state[1:], step, 0.02, decoupled)  # type: ignore[assignment]
     saved = optimizer.state[parameter]
     for ours, reference in zip(
@@ -239,6 +247,14 @@ def test_what_has_no_definition_is_refused() -> None:
             weight.grad = torch.ones(3)
             with pytest.raises(exact_torch.UnsupportedOp, match="differentiable"):
                 optimizer.step()
+
+
+def test_optimizers_run_their_loop_on_every_device() -> None:
+    """Which implementation runs by default depends on the device outside a mode."""
+    module = importlib.import_module("torch.optim.rmsprop")
+    assert module._default_to_fused_or_foreach([], False) == (False, True)
+    with exact_torch.mode("E21"):
+        assert module._default_to_fused_or_foreach([], False) == (False, False)
 
 
 def test_torchs_functions_come_back() -> None:

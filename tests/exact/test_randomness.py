@@ -179,6 +179,14 @@ def test_uniform_stays_below_its_upper_end(low: float, width: float, kind: torch
     assert bool((x.double() >= first.double()).all())
 
 
+def test_uniform_takes_its_lower_end_where_it_would_round_up_to_its_upper_end() -> None:
+    high = 1.0 + 2.0**-7  # the next bfloat16
+    with exact_torch.mode("E21"):
+        torch.manual_seed(3)
+        x = torch.empty(300, dtype=torch.bfloat16).uniform_(1.0, high)
+    assert x.unique().tolist() == [1.0]
+
+
 def normal_quantile(share: float) -> float:
     return float(erfinv(torch.tensor([2 * share - 1], dtype=torch.float64))) * math.sqrt(2)
 
@@ -227,6 +235,16 @@ def test_bernoulli_is_one_as_often_as_it_should(chance: float) -> None:
     for x in draws:
         assert set(x.unique().tolist()) <= {0.0, 1.0}
         assert abs(float(x.mean()) - chance) <= 5 * math.sqrt(chance * (1 - chance) / MANY)
+
+
+@EXAMPLES
+@given(seed=SEEDS)
+def test_bernoulli_is_one_below_its_chance_and_not_at_it(seed: int) -> None:
+    word = int(philox.words(key_of(seed), 1, "cpu"))
+    for chance, expected in ((word / 2**32, 0.0), ((word + 1) / 2**32, 1.0)):
+        with exact_torch.mode("E21"):
+            torch.manual_seed(seed)
+            assert float(torch.empty(1).bernoulli_(chance)) == expected
 
 
 def test_exponential_numbers_are_positive_with_the_right_mean() -> None:

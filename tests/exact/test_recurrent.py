@@ -90,6 +90,28 @@ def tuples(states: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tenso
     return states if isinstance(states, tuple) else (states,)
 
 
+@pytest.mark.parametrize(("kind", "options"), [KINDS[1], KINDS[3]])
+def test_packs_begin_with_the_given_states(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
+    module = network(kind, options)
+    x = lattice(5, 3, 4)
+    sizes = [options.get("proj_size", 6), 6] if kind is nn.LSTM else [6]
+    states = tuple(lattice(4, 3, size, seed=7 + size) for size in sizes)
+    outputs = []
+    for dtype in (torch.float64, torch.float32):
+        module.to(dtype)
+        pack = pack_padded_sequence(x.to(dtype), list(LENGTHS), enforce_sorted=False)
+        given_states = tuple(s.to(dtype) for s in states)
+        start = given_states if kind is nn.LSTM else given_states[0]
+        if dtype is torch.float32:
+            with exact_torch.mode("E21"):
+                output, end = module(pack, start)
+        else:
+            output, end = module(pack, start)
+        outputs.append([output.data, *tuples(end)])
+    for reference, ours in zip(*outputs, strict=True):
+        assert error(ours, reference, least=0.1) < 2e-5
+
+
 def test_given_states_are_continued() -> None:
     module = network(nn.LSTM, {})
     x = lattice(6, 2, 4)
