@@ -262,11 +262,12 @@ def embedding_dense_backward(
     if padding >= 0:
         kept = index != padding
         index, terms = index[kept], terms[kept]
-    total = kernels(g).sum_at(terms, index, rows)
+    named, row, counts = torch.unique(index, return_inverse=True, return_counts=True)
+    total = kernels(g).sum_at(terms, row, len(named))
     if scale_by_frequency:
-        counts = torch.bincount(index, minlength=rows).clamp(min=1)
         total = total / counts.to(F64).unsqueeze(1)
-    return to_type(total, g.dtype)
+    table = torch.zeros((rows, g.shape[-1]), dtype=g.dtype, device=g.device)
+    return table.index_copy(0, named, to_type(total, g.dtype))
 
 
 @define("bincount", rule=Rule.SUM, meaning="counts, or the exact sum of each bin's weights")
