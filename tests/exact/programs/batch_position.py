@@ -94,3 +94,35 @@ def batch_position_bfloat16() -> Tensors:
     return _everywhere(
         model, integers(20, seed=1631, below=97), integers(16, 20, seed=1632, below=97)
     )
+
+
+@program
+def batch_position_layouts() -> Tensors:
+    """The same numbers laid out otherwise in memory, and with gradients or without.
+
+    PyTorch splits `linear` into one op or two by the strides of its input.
+    """
+    first, last = fill(nn.Linear(24, 40), seed=1640), fill(nn.Linear(40, 10), seed=1650)
+    attention = fill(nn.MultiheadAttention(24, 3, batch_first=True), seed=1660)
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        seen, _ = attention(x, x, x, need_weights=False)
+        return last(functional.gelu(first(x + seen)))
+
+    x = lattice(3, 8, 24, seed=1670, scale=2.0)
+    wide = torch.zeros(3, 8, 48)
+    wide[:, :, ::2] = x
+    layouts = {
+        "rows": x,
+        "turned": x.transpose(0, 1).contiguous().transpose(0, 1),
+        "columns": x.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        "every other": wide[:, :, ::2],
+    }
+    results = {name: model(value)[1].detach() for name, value in layouts.items()}
+    with torch.no_grad():
+        results["without gradients"] = model(x)[1]
+        results["alone"] = model(layouts["turned"][1:2])[0]
+    with torch.inference_mode():
+        results["in inference"] = model(x)[1].clone()
+        results["turned, in inference"] = model(layouts["turned"])[1].clone()
+    return results
