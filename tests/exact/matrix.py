@@ -152,10 +152,12 @@ def update() -> None:
             sys.exit(f"digests need every program; install what is missing: {missing}")
         for name, error in failed.items():
             _say(f"{mode} {name}: {error}")
+        if failed:
+            sys.exit(f"{len(failed)} programs failed under {mode}; nothing was written")
         digests[mode] = {
             name: result["digest"] for name, result in sorted(results.items()) if name not in failed
         }
-        _say(f"{mode}: {len(digests[mode])} digests, {len(failed)} programs failed")
+        _say(f"{mode}: {len(digests[mode])} digests")
     version = exact_torch.SPEC_VERSION
     DIGESTS.write_text(json.dumps({"spec_version": version, "digests": digests}, indent=1) + "\n")
 
