@@ -7,7 +7,7 @@ value; results are float32 unless said otherwise.
 
 import torch
 
-from exact_torch.arithmetic import contraction, functions, scattered_sums, steps, sums
+from exact_torch.arithmetic import contraction, functions, philox, scattered_sums, steps, sums
 from exact_torch.arithmetic.bits import F32, F64, canonical_nan
 from exact_torch.arithmetic.contraction import Precision
 
@@ -108,6 +108,14 @@ class TorchKernels:
     def sum(self, x: torch.Tensor, dims: tuple[int, ...], *, keepdim: bool) -> torch.Tensor:
         """Return the exact sum over dims, float64."""
         return sums.exact_sum(x, dims, keepdim=keepdim)
+
+    def words(self, key: int, count: int, device: torch.device | str) -> torch.Tensor:
+        """Return `count` words of Philox, int64 in [0, 2^32), of a 64-bit key."""
+        return philox.words(key, count, device)
+
+    def uniform(self, key: int, count: int, device: torch.device | str) -> torch.Tensor:
+        """Return float32 in [0, 1): the upper 24 bits of each word over 2^24."""
+        return philox.uniform(key, count, device)
 
     def sum_at(self, terms: torch.Tensor, index: torch.Tensor, rows: int) -> torch.Tensor:
         """Return the exact sums of terms (n, d) by destination row, float64 (rows, d).

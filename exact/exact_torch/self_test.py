@@ -13,6 +13,7 @@ from exact_torch.errors import EngineRefused, ExactTorchError
 from exact_torch.kernels import BINARY, UNARY, TorchKernels
 
 INNER: Final = (64, 2048, 8192)
+KEY: Final = 0x0123456789ABCDEF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,9 @@ def _check_against_reference(kernels: TorchKernels, device: torch.device) -> Non
     norms = kernels.layer_norm(moved[0], moved[1], moved[2], 1e-5)
     for got, expected in zip(norms, reference.layer_norm(finite, weight, bias, 1e-5), strict=True):
         _expect("layer_norm", got, expected)
+    for draw in ("words", "uniform"):
+        got = getattr(kernels, draw)(KEY, 1001, device)
+        _expect(f"random {draw}", got, getattr(reference, draw)(KEY, 1001, "cpu"))
     for dims in ((0,), (1,), (0, 1)):
         got = kernels.sum(rows.to(device), dims, keepdim=True)
         _expect("sum", got, reference.sum(rows, dims, keepdim=True))

@@ -10,6 +10,7 @@ from torch.nn import functional, init
 from exact_torch.arithmetic import functions, inverse_erf, philox
 from exact_torch.arithmetic.bits import F32, F64, I64, constant, exponent_of, pow2
 from exact_torch.arithmetic.functions import SQRT_2, to_type
+from exact_torch.engines import kernels_for
 from exact_torch.errors import UnsupportedOp
 from exact_torch.generators import next_key
 from exact_torch.table import Rule, define, replace
@@ -83,9 +84,19 @@ def _unit(
     if kind is F64:
         return philox.uniform64(key, count, device)
     if kind is F32:
-        return philox.uniform(key, count, device)
+        return _uniform(key, count, device)
     bits = SIGNIFICANT_BITS[kind]
-    return ((philox.words(key, count, device) >> (32 - bits)).to(F32) * 2.0**-bits).to(kind)
+    return ((_words(key, count, device) >> (32 - bits)).to(F32) * 2.0**-bits).to(kind)
+
+
+def _words(key: int, count: int, device: torch.device | str | None) -> torch.Tensor:
+    place = torch.device(device or "cpu")
+    return kernels_for(place).words(key, count, place)
+
+
+def _uniform(key: int, count: int, device: torch.device | str | None) -> torch.Tensor:
+    place = torch.device(device or "cpu")
+    return kernels_for(place).uniform(key, count, place)
 
 
 def _floating(op: str, dtype: torch.dtype | None) -> torch.dtype:
@@ -247,7 +258,7 @@ def exponential_(
 
 def _exponential(key: int, count: int, device: torch.device) -> torch.Tensor:
     """Return float64 of mean 1, above 1e-10."""
-    words = philox.words(key, count, device).to(F64)
+    words = _words(key, count, device).to(F64)
     return -functions.log64((words + 0.5) * 2.0**-32)
 
 
@@ -272,7 +283,7 @@ def _bernoulli(x: torch.Tensor, p: torch.Tensor | float, generator: Generator) -
     chance = p.to(F64) if isinstance(p, torch.Tensor) else constant(float(p), x)
     if not bool(((chance >= 0) & (chance <= 1)).all()):
         raise RuntimeError("bernoulli expects every p to be in [0, 1]")
-    words = philox.words(next_key(generator), x.numel(), x.device).reshape(x.shape)
+    words = _words(next_key(generator), x.numel(), x.device).reshape(x.shape)
     return words.to(F64) * 2.0**-32 < chance
 
 
@@ -391,7 +402,7 @@ def _random(x: torch.Tensor, bounds: tuple[int | None, ...], key: int) -> torch.
     elif bounds:
         low, high = bounds[0] or 0, bounds[1]
     if high is None and low == -(2**63):
-        both = philox.words(key, 2 * x.numel(), x.device).reshape(-1, 2)
+        both = _words(key, 2 * x.numel(), x.device).reshape(-1, 2)
         return (both[:, 0] << 32) | both[:, 1]
     return _integers(key, x.numel(), low, largest + 1 if high is None else high, x.device)
 
@@ -417,7 +428,7 @@ def _integers(
         raise RuntimeError(f"random integers expect low < high, not {low} and {high}")
     span = high - low
     if span <= NARROW_RANGE_MAX:
-        return philox.words(key, count, device) % span + low
+        return _words(key, count, device) % span + low
     drawn = _wide(key, count, device)
     return (drawn if span == 2**63 else drawn % _span(span)) + low
 
@@ -430,7 +441,7 @@ def _span(span: int) -> int:
 
 def _wide(key: int, count: int, device: torch.device | str) -> torch.Tensor:
     """Return int64 in [0, 2^63): 32 bits of one word, 31 of the next."""
-    both = philox.words(key, 2 * count, device).reshape(-1, 2)
+    both = _words(key, 2 * count, device).reshape(-1, 2)
     return (both[:, 0] << 31) | (both[:, 1] >> 1)
 
 

@@ -14,7 +14,7 @@ from exact_torch.errors import EngineRefused
 
 ISA_VARIABLE: Final = "EXACT_TORCH_ISA"
 SOURCES: Final = Path(__file__).parent / "kernels"
-UNITS: Final = ("contraction.cpp", "rows.cpp", "elementwise.cpp", "optimizers.cpp")
+UNITS: Final = ("contraction.cpp", "rows.cpp", "elementwise.cpp", "optimizers.cpp", "random.cpp")
 FLAGS: Final = (
     "-std=c++17",
     "-O3",

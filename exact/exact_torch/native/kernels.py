@@ -2,7 +2,7 @@
 
 import ctypes
 import math
-from ctypes import c_double, c_int, c_int64, c_void_p
+from ctypes import c_double, c_int, c_int64, c_uint64, c_void_p
 from typing import Any, Final
 
 import torch
@@ -83,6 +83,28 @@ class NativeKernels(TorchKernels):
         out = torch.empty(x.shape[0 if along == "rows" else 1], dtype=F64)
         run = getattr(self._library, f"exact_sum_{along}_{kind}")
         return out, bool(run(x.data_ptr(), *x.shape, out.data_ptr()))
+
+    def words(
+        self,
+        key: int,
+        count: int,
+        device: torch.device | str,  # noqa: ARG002 - it is the CPU
+    ) -> torch.Tensor:
+        """See `TorchKernels.words`."""
+        out = torch.empty(count, dtype=torch.int64)
+        self._library.exact_philox_words(key, count, out.data_ptr())
+        return out
+
+    def uniform(
+        self,
+        key: int,
+        count: int,
+        device: torch.device | str,  # noqa: ARG002 - it is the CPU
+    ) -> torch.Tensor:
+        """See `TorchKernels.uniform`."""
+        out = torch.empty(count, dtype=F32)
+        self._library.exact_philox_uniform(key, count, out.data_ptr())
+        return out
 
     def unary(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """See `TorchKernels.unary`."""
@@ -277,6 +299,8 @@ def _load(path: str) -> Any:
             c_int, [pointer] * 4 + [size, size] + [pointer] * 4
         ),
         "exact_adam": (None, [pointer] * 5 + [size] + [c_double] * 9),
+        "exact_philox_words": (None, [c_uint64, size, pointer]),
+        "exact_philox_uniform": (None, [c_uint64, size, pointer]),
         "exact_sgd": (None, [pointer] * 3 + [size, size] + [c_double] * 4 + [size]),
         **{f"exact_{name}": (None, [pointer, pointer, size]) for name in _NATIVE_UNARY},
         **{f"exact_{name}": (None, [pointer, pointer, pointer, size]) for name in _NATIVE_BINARY},
