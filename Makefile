@@ -5,12 +5,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON_FILES := node scheduler provider_agent exact tests bench scripts examples contracts
 ARGS :=
 ONLY :=
+GPU_PYTHON := python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proof-tools demo test bench matrix check prove mutants format docs lock clean
+.PHONY: help setup proof-tools demo test bench gpu-check matrix check prove mutants format docs lock clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install everything into .venv and contracts/node_modules
 	@scripts/setup.sh
@@ -27,6 +28,10 @@ test: setup ## run all tests; ARGS="tests/unit -k settings" chooses
 
 bench: setup ## run all benchmarks; ONLY=overhead chooses
 	@python -m bench $(ONLY)
+
+# setup's PyTorch is for CPUs
+gpu-check: ## check exact_torch on this machine's GPU and measure it; writes bench/gpu
+	@PYTHONPATH=exact $(GPU_PYTHON) -m bench.gpu_check $(ARGS)
 
 matrix: setup ## run the corpus of exact_torch in every setting, and with an older torch; writes docs
 	@scripts/setup.sh older-torch

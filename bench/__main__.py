@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.figures import save
 
-NOT_FIGURES = {"__init__", "__main__", "figures"}
+NOT_FIGURES = {"__init__", "__main__", "figures", "gpu_check"}
 
 
 def main() -> None:

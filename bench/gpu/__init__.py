@@ -1,0 +1,1 @@
+"""What `bench.gpu_check` runs on a GPU, each part in a process of its own."""
