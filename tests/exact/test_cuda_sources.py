@@ -283,6 +283,17 @@ def test_blocks_that_go_through_several_sets(turns: str, monkeypatch: pytest.Mon
     same(engine.sum(rows, (1,), keepdim=True), REFERENCE.sum(rows, (1,), keepdim=True))
 
 
+# ---- random words --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [0, 1, (1 << 64) - 3, 0x9E3779B97F4A7C15])
+@pytest.mark.parametrize("count", [1, 5, 3000])
+def test_random_words_are_the_reference(key: int, count: int) -> None:
+    same(emulated().uniform(key, count, CPU), REFERENCE.uniform(key, count, CPU))
+    words = REFERENCE.words(key, count, CPU)
+    assert torch.equal(emulated().words(key, count, CPU), words)
+
+
 # ---- rows ----------------------------------------------------------------------------------------
 
 

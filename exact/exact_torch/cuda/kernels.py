@@ -48,12 +48,12 @@ class CudaKernels(TorchKernels):
     name = "cuda"
 
     def __init__(self, program: Program | None = None, route: Route | None = None) -> None:
-        self._program = program or CudaProgram()
-        self._contractions = Contractions(self._program, route)
+        self.program = program or CudaProgram()
+        self._contractions = Contractions(self.program, route)
         if program is None:
             # the engine's self-test goes by sizes, which would not reach all routes
             for one in Route:
-                check_kernels(CudaKernels(self._program, one), torch.device("cuda"))
+                check_kernels(CudaKernels(self.program, one), torch.device("cuda"))
 
     # ---- contractions ---------------------------------------------------------------------------
 
@@ -102,8 +102,8 @@ class CudaKernels(TorchKernels):
         largest, totals = self._zeros(outer * inner, x), self._zeros(outer * inner, x)
         blocks = _shared_blocks(outer, n, inner)
         sizes = (outer, n, inner)
-        self._program.launch(f"exact_largest_{kind}", blocks, THREADS, (x, *sizes, largest))
-        self._program.launch(f"exact_totals_{kind}", blocks, THREADS, (x, *sizes, largest, totals))
+        self.program.launch(f"exact_largest_{kind}", blocks, THREADS, (x, *sizes, largest))
+        self.program.launch(f"exact_totals_{kind}", blocks, THREADS, (x, *sizes, largest, totals))
         self._finish_sums(largest, totals, None, 1, n, total)
         return total
 
@@ -118,7 +118,7 @@ class CudaKernels(TorchKernels):
         totals = torch.zeros_like(largest)
         where = index.contiguous()
         walk(
-            self._program,
+            self.program,
             f"exact_largest_at_{kind}",
             n * width,
             x,
@@ -129,7 +129,7 @@ class CudaKernels(TorchKernels):
             counts,
         )
         walk(
-            self._program,
+            self.program,
             f"exact_totals_at_{kind}",
             n * width,
             x,
@@ -156,7 +156,27 @@ class CudaKernels(TorchKernels):
         sets = out.numel()
         blocks = (divided_up(sets, THREADS), 1, 1)
         arguments = (largest, totals, counts, sets, width, terms, out)
-        self._program.launch("exact_finish_sums", blocks, THREADS, arguments)
+        self.program.launch("exact_finish_sums", blocks, THREADS, arguments)
+
+    # ---- random words ---------------------------------------------------------------------------
+
+    def words(self, key: int, count: int, device: torch.device | str) -> torch.Tensor:
+        """See `TorchKernels.words`."""
+        return self._drawn("words", I64, key, count, device)
+
+    def uniform(self, key: int, count: int, device: torch.device | str) -> torch.Tensor:
+        """See `TorchKernels.uniform`."""
+        return self._drawn("uniform", F32, key, count, device)
+
+    def _drawn(
+        self, what: str, kind: torch.dtype, key: int, count: int, device: torch.device | str
+    ) -> torch.Tensor:
+        out = torch.empty(count, dtype=kind, device=device)
+        if not count or not self._takes(out):
+            drawn: torch.Tensor = getattr(super(), what)(key, count, device)
+            return drawn
+        walk(self.program, f"exact_philox_{what}", divided_up(count, 4), key, count, out)
+        return out
 
     # ---- elementwise functions ------------------------------------------------------------------
 
@@ -166,7 +186,7 @@ class CudaKernels(TorchKernels):
             return super().unary(name, x)
         wide = x.to(F32).contiguous()
         out = torch.empty_like(wide)
-        walk(self._program, f"exact_{name}", wide.numel(), wide, out, wide.numel())
+        walk(self.program, f"exact_{name}", wide.numel(), wide, out, wide.numel())
         return out.to(x.dtype)
 
     def binary(self, name: str, g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -176,7 +196,7 @@ class CudaKernels(TorchKernels):
             return super().binary(name, g, x)
         left, right = g.to(F32).contiguous(), x.to(F32).contiguous()
         out = torch.empty_like(left)
-        walk(self._program, f"exact_{name}", out.numel(), left, right, out, out.numel())
+        walk(self.program, f"exact_{name}", out.numel(), left, right, out, out.numel())
         return out.to(g.dtype)
 
     # ---- rows -----------------------------------------------------------------------------------
@@ -245,7 +265,7 @@ class CudaKernels(TorchKernels):
         largest, totals = self._zeros(2 * length, x), self._zeros(2 * length, x)
         blocks = _shared_blocks(1, rows, length)
         sizes = (rows, length)
-        launch = self._program.launch
+        launch = self.program.launch
         launch("exact_layer_norm_largest", blocks, THREADS, (*operands, *sizes, largest))
         launch("exact_layer_norm_totals", blocks, THREADS, (*operands, *sizes, largest, totals))
         sums = torch.empty(2 * length, dtype=F64, device=x.device)
@@ -285,7 +305,7 @@ class CudaKernels(TorchKernels):
         )  # fmt: skip
         count = parameter.numel()
         tensors = (parameter, gradient, first, second, largest)
-        walk(self._program, "exact_adam", count, *tensors, count, *map(float, factors))
+        walk(self.program, "exact_adam", count, *tensors, count, *map(float, factors))
 
     def sgd_step(
         self,
@@ -310,12 +330,12 @@ class CudaKernels(TorchKernels):
         factors = map(float, (lr, momentum, 1.0 - dampening, weight_decay))
         count = parameter.numel()
         tensors = (parameter, gradient, buffer)
-        walk(self._program, "exact_sgd", count, *tensors, count, first, *factors, nesterov)
+        walk(self.program, "exact_sgd", count, *tensors, count, first, *factors, nesterov)
 
     # ---- launching ------------------------------------------------------------------------------
 
     def _takes(self, *tensors: torch.Tensor) -> bool:
-        return all(x.device.type == self._program.device_type for x in tensors)
+        return all(x.device.type == self.program.device_type for x in tensors)
 
     def _takes_plain(self, *tensors: torch.Tensor | None) -> bool:
         """Whether kernels can go through all of them with one index, in place."""
@@ -326,7 +346,7 @@ class CudaKernels(TorchKernels):
     def _rows(self, kernel: str, rows: int, length: int, *arguments: Argument) -> None:
         """Launch a kernel whose blocks take a row each, then the next."""
         threads = min(THREADS, max(32, 1 << (length - 1).bit_length()))
-        self._program.launch(kernel, (min(rows, BLOCKS_MAX), 1, 1), threads, arguments)
+        self.program.launch(kernel, (min(rows, BLOCKS_MAX), 1, 1), threads, arguments)
 
     def _zeros(self, count: int, like: torch.Tensor) -> torch.Tensor:
         return torch.zeros(count, dtype=I64, device=like.device)

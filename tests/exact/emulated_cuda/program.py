@@ -26,6 +26,7 @@ COMPILE = (
     "-include",
     str(HEADER),
 )
+_FOLDER = tempfile.TemporaryDirectory(prefix="emulated-cuda-")  # removed when the process ends
 KERNEL = re.compile(r'extern "C" __attribute__\(\(used\)\) void\s+(exact_\w+)\(')
 TURNS = ("forwards", "backwards", "warp by warp")
 OUTCOMES = ("done", "unknown kernel", "wrong arguments", "a barrier that not all threads reach")
@@ -79,7 +80,7 @@ def _code(argument: Argument) -> str:
 @functools.cache
 def library() -> Path:
     """Compile the sources as C++, once a process."""
-    work = Path(tempfile.mkdtemp(prefix="emulated-cuda-"))
+    work = Path(_FOLDER.name)
     cases = "\n".join(f"    CASE({name})" for name in kernel_names())
     source = work / "emulated.cpp"
     source.write_text('#include "program.cu"\n' + _DISPATCH.format(cases=cases))

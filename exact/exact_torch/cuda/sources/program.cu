@@ -2,4 +2,5 @@
 #include "contraction.cu"
 #include "elementwise.cu"
 #include "optimizers.cu"
+#include "random.cu"
 #include "rows.cu"
