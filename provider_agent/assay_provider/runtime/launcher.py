@@ -80,6 +80,10 @@ def prepare(config: LauncherConfig) -> None:
         directory.mkdir()
     _stage_etc(staging)
     _stage_python(config, staging)
+    if config.exact_torch is not None:
+        package = staging.exact / "exact_torch"
+        package.mkdir(parents=True)
+        mounts.bind(Path(config.exact_torch), package)
 
 
 def serve(config: LauncherConfig, control: socket.socket) -> None:

@@ -81,6 +81,7 @@ def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherCon
         seccomp_hex=seccomp.compiled_filter().hex(),
         python_base=python.base,
         site_packages=python.site_packages,
+        exact_torch=environment.exact_torch_package(),
         pyvenv_config=python.pyvenv_config,
         environment_links=dict(python.links),
     )
