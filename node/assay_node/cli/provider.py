@@ -202,7 +202,9 @@ def exact_line(support: "Mapping[str, Any]") -> str:
     """Return in words which exact jobs a provider runs."""
     if not support["modes"]:
         return f"exact jobs: none ({support['remark']})"
-    return f"exact jobs: {', '.join(support['modes'])}, computed by the engine {support['engine']}"
+    passed_over = f" ({support['remark']})" if support["remark"] else ""
+    modes = ", ".join(support["modes"])
+    return f"exact jobs: {modes}, computed by the engine {support['engine']}{passed_over}"
 
 
 def _lease_line(lease: dict[str, Any]) -> str:

@@ -68,6 +68,8 @@ class MarketSettings:
     chain_port: int = 0
     api_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    provider_environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """What single providers get on top."""
 
 
 class Market:
@@ -358,7 +360,7 @@ class Market:
         persona = settings.personas.get(number)
         if persona is not None:
             environment["ASSAY_PROVIDER__PERSONA"] = persona
-        return environment
+        return environment | dict(settings.provider_environments.get(number, {}))
 
     async def _try_get(self, path: str) -> Any:
         try:

@@ -46,7 +46,14 @@ for mode in {_MODES!r}:
     with exact_torch.mode(mode):
         pass
 with open("/output/found.json", "w") as file:
-    json.dump({{"specification": exact_torch.SPEC_VERSION, "engine": found.engine}}, file)
+    json.dump(
+        {{
+            "specification": exact_torch.SPEC_VERSION,
+            "engine": found.engine,
+            "reason": found.reason,
+        }},
+        file,
+    )
 """
 
 
@@ -55,7 +62,8 @@ class ExactSupport:
     """What the self-test found.
 
     `modes` are those that passed, all or none; `engine` is what they passed with, empty if none
-    did. `remark` says why there are no modes, and is empty otherwise.
+    did. `remark` says why there are no modes, or which faster engine was passed over; it may be
+    empty.
     """
 
     modes: tuple[str, ...] = ()
@@ -139,11 +147,16 @@ def _support(found: Mapping[str, Any], setup: ExactSetup) -> ExactSupport:
             f"jobs are ordered in version {EXACT_SPECIFICATION}",
             setup=setup,
         )
-    return ExactSupport(modes=_MODES, engine=found["engine"], remark="", setup=setup)
+    return ExactSupport(
+        modes=_MODES, engine=found["engine"], remark=_short(found["reason"]), setup=setup
+    )
 
 
 def _complaint(result: RunResult) -> str:
     """Return the last line that the self-test wrote: Python's own last line names the error."""
     lines = result.log_tail.decode("ascii", "backslashreplace").strip().splitlines()
-    said = "".join(c if c.isprintable() else "?" for c in lines[-1]) if lines else result.detail
-    return f"the self-test of exact_torch failed: {said}"[:REASON_CHARACTERS_MAX]
+    return f"the self-test of exact_torch failed: {_short(lines[-1] if lines else result.detail)}"
+
+
+def _short(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:REASON_CHARACTERS_MAX])

@@ -1,5 +1,6 @@
 """What a provider makes of its self-test of exact_torch, whatever that says."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -35,8 +36,10 @@ async def tried(sandbox: FakeSandbox) -> ExactSupport:
     return await try_exact(sandbox, SETUP, memory_bytes=1 << 30, cpus=1.5)
 
 
-def finds(sandbox: FakeSandbox, *, specification: int = EXACT_SPECIFICATION) -> None:
-    text = json.dumps({"specification": specification, "engine": "int8"})
+def finds(
+    sandbox: FakeSandbox, *, specification: int = EXACT_SPECIFICATION, reason: str = ""
+) -> None:
+    text = json.dumps({"specification": specification, "engine": "int8", "reason": reason})
     sandbox.write_output = lambda folder: (folder / "found.json").write_text(text)
 
 
@@ -52,6 +55,14 @@ async def test_the_self_test_runs_as_exact_jobs_do(sandbox: FakeSandbox) -> None
     assert (request.limits.memory_bytes, request.limits.cpus) == (1 << 30, 1.5)
     (files,) = sandbox.inputs
     compile(files["self_test.py"], "self_test.py", "exec")
+
+
+async def test_what_was_passed_over_is_kept(sandbox: FakeSandbox) -> None:
+    finds(sandbox, reason="native: no compiler")
+    support = await tried(sandbox)
+    assert support.modes
+    shown = exact_line(dataclasses.asdict(support))
+    assert shown.endswith("computed by the engine int8 (native: no compiler)")
 
 
 async def test_an_engine_that_is_refused_is_said(sandbox: FakeSandbox) -> None:
