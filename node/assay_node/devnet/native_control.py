@@ -40,8 +40,11 @@ async def native_digests(
             await _run([str(folder / "train.py"), str(folder), str(output)], environment)
         return await asyncio.to_thread(digest_of, output)
 
-    async with asyncio.TaskGroup() as tasks:
-        runs = [tasks.create_task(one(*numbered)) for numbered in enumerate(environments)]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            runs = [tasks.create_task(one(*numbered)) for numbered in enumerate(environments)]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # the first failure is the reason to give
     return tuple(run.result() for run in runs)
 
 

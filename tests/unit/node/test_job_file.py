@@ -1,10 +1,14 @@
 """job.toml and the flags over it."""
 
+from pathlib import Path
+
 import pytest
 
 from assay_node.job_file import read_job
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def read(folder, **overrides):
@@ -50,6 +54,14 @@ def test_an_exact_comparison_needs_a_reason_and_the_three_ways_out_are_named(tmp
         read(tmp_path, command=["python", "/input/main.py"], comparison="exact")
     for way in ('exact = "E21"', 'exact = "as-is"', 'comparison = "class"'):
         assert way in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "means"), [("digits", ("exact", "E21")), ("sweep", ("class", None))]
+)
+def test_the_examples_say_what_they_are(name, means):
+    job = read(EXAMPLES / name)
+    assert (job.comparison, job.exact) == means
 
 
 @pytest.mark.parametrize("command", [["true"], ["python"], ["python", "-m", "job"], ["sh", "a.py"]])
