@@ -2,13 +2,17 @@
 
 The self-test is a job like any other, in the sandbox, with the variables that exact jobs get. So it
 fails where a job would fail: without torch, with an engine that is not exact on this processor, or
-with a package that the sandbox does not show.
+with a package that the sandbox does not show. Kernels are compiled outside, by the owner's
+compiler, and only if the self-test did not find them. Whatever engine it passes with, jobs get.
 """
 
+import asyncio
 import dataclasses
 import importlib.util
 import json
-import logging
+import os
+import platform
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +21,8 @@ from typing import Any, Final
 
 from assay_node.protocol.job_spec import EXACT_MODES, EXACT_SPECIFICATION
 from assay_node.protocol.units import MIB
-from assay_provider.runtime.environment import HOST_PYTHON, exact_torch_package
-from assay_provider.runtime.exact import ExactRun, ExactSetup
+from assay_provider.runtime.environment import HOST_PYTHON, exact_kernels, exact_torch_package
+from assay_provider.runtime.exact import ExactRun, ExactSetup, instruction_set_variables
 from assay_provider.runtime.sandbox import (
     RunLimits,
     RunRequest,
@@ -28,13 +32,15 @@ from assay_provider.runtime.sandbox import (
     Verdict,
 )
 
-logger = logging.getLogger(__name__)
-
 FILE_NAME: Final = "exact.json"
 SELF_TEST_S: Final = 180
 """It takes seconds; a machine that starts several providers at once takes longer."""
+BUILD_S: Final = 900
+"""Compiling takes a quarter of a minute on an idle core; other daemons may be first."""
 REASON_CHARACTERS_MAX: Final = 300
 """What a job is refused with, so it stays a sentence."""
+_COMPILED: Final = ("auto", "native")
+"""Engines that want kernels."""
 _MODES: Final = tuple(sorted(mode.value for mode in EXACT_MODES))
 _SCRIPT: Final = "self_test.py"
 _SCRIPT_TEXT: Final = f"""
@@ -56,6 +62,18 @@ with open("/output/found.json", "w") as file:
     )
 """
 
+_BUILD_TEXT: Final = """
+import fcntl, os, sys
+from exact_torch.native import build
+
+with open(os.path.join(os.environ["EXACT_TORCH_KERNELS"], ".lock"), "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        build.library(build.chosen_isa())
+    except build.EngineRefused as refusal:
+        sys.exit(str(refusal))
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactSupport:
@@ -75,10 +93,25 @@ class ExactSupport:
 async def try_exact(
     sandbox: Sandbox, setup: ExactSetup, *, memory_bytes: int, cpus: float
 ) -> ExactSupport:
-    """Run the self-test in slot 0, which must be free, within what a slot has."""
+    """Run the self-test in slot 0, which must be free, within what a slot has.
+
+    The engine of the setup returned is the one that passed: "auto" has been decided.
+    """
     missing = _missing()
     if missing:
         return ExactSupport(remark=missing, setup=setup)
+    found = await _self_test(sandbox, setup, memory_bytes=memory_bytes, cpus=cpus)
+    if setup.engine not in _COMPILED or found.engine == "native":
+        return found
+    complaint = await _build_kernels(setup)
+    if complaint:
+        return dataclasses.replace(found, remark=complaint)
+    return await _self_test(sandbox, setup, memory_bytes=memory_bytes, cpus=cpus)
+
+
+async def _self_test(
+    sandbox: Sandbox, setup: ExactSetup, *, memory_bytes: int, cpus: float
+) -> ExactSupport:
     limits = RunLimits(
         memory_bytes=memory_bytes,
         cpus=cpus,
@@ -118,6 +151,29 @@ def read_support(home: Path) -> Mapping[str, Any] | None:
     return document
 
 
+async def _build_kernels(setup: ExactSetup) -> str:
+    """Compile exact_torch's kernels for what jobs may use; return why that failed, or nothing."""
+    environment = {**os.environ, "EXACT_TORCH_KERNELS": str(exact_kernels())}
+    environment |= instruction_set_variables(setup, platform.machine())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _BUILD_TEXT),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(BUILD_S):
+            _, said = await process.communicate()
+    except TimeoutError:
+        return f"its kernels were not compiled within {BUILD_S} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return "" if process.returncode == 0 else _short(_last_line(said) or "no kernels")
+
+
 def _missing() -> str:
     if importlib.util.find_spec("torch") is None:
         return "torch is not installed"
@@ -130,7 +186,7 @@ def _request(folder: Path, setup: ExactSetup, limits: RunLimits) -> RunRequest:
     (folder / "input" / _SCRIPT).write_text(_SCRIPT_TEXT, encoding="utf-8")
     return RunRequest(
         command=("python", f"/input/{_SCRIPT}"),
-        environment={},
+        environment={"CXX": "/bin/false"},  # what a job compiles is gone with it
         input_directory=folder / "input",
         output_directory=folder / "output",
         limits=limits,
@@ -148,14 +204,22 @@ def _support(found: Mapping[str, Any], setup: ExactSetup) -> ExactSupport:
             setup=setup,
         )
     return ExactSupport(
-        modes=_MODES, engine=found["engine"], remark=_short(found["reason"]), setup=setup
+        modes=_MODES,
+        engine=found["engine"],
+        remark=_short(found["reason"]),
+        setup=dataclasses.replace(setup, engine=found["engine"]),
     )
 
 
 def _complaint(result: RunResult) -> str:
-    """Return the last line that the self-test wrote: Python's own last line names the error."""
-    lines = result.log_tail.decode("ascii", "backslashreplace").strip().splitlines()
-    return f"the self-test of exact_torch failed: {_short(lines[-1] if lines else result.detail)}"
+    said = _last_line(result.log_tail) or result.detail
+    return f"the self-test of exact_torch failed: {_short(said)}"
+
+
+def _last_line(log: bytes) -> str:
+    """Return where Python names its error."""
+    lines = log.decode("ascii", "backslashreplace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _short(text: str) -> str:

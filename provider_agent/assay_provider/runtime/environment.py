@@ -109,6 +109,12 @@ def exact_torch_package() -> str | None:
     return str(Path(places[0]).resolve()) if places else None
 
 
+def exact_kernels() -> Path:
+    """Return where this user's kernels of exact_torch are kept: shared, for building takes long."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "exact-torch"
+
+
 def default_variables(machine: str) -> dict[str, str]:
     """Return the variables of every job on a machine of this architecture, before its own."""
     variables = {**_JOB_VARIABLES, **cpu_variables(machine)}

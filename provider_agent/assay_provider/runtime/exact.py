@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 FOLDER_INSIDE: Final = "/opt/exact"
-"""Holds the package `exact_torch` in the sandbox."""
+"""Holds the package `exact_torch` in the sandbox, and beside it this machine's kernels."""
+KERNELS_INSIDE: Final = f"{FOLDER_INSIDE}/kernels"
 
 NATIVE: Final = "native"
 
@@ -97,16 +98,18 @@ def variables_under_mode(
         **kept,
         **own,
         "EXACT_TORCH_ENGINE": setup.engine,
+        "EXACT_TORCH_KERNELS": KERNELS_INSIDE,
         "MKL_NUM_THREADS": threads,
         "OMP_NUM_THREADS": threads,
         # The package comes first: nothing of the job's may take its name.
         "PYTHONPATH": f"{FOLDER_INSIDE}:{path}" if path else FOLDER_INSIDE,
-        **_capped(setup.instruction_set, machine),
+        **instruction_set_variables(setup, machine),
     }
 
 
-def _capped(instruction_set: str, machine: str) -> dict[str, str]:
-    if instruction_set == NATIVE:
+def instruction_set_variables(setup: ExactSetup, machine: str) -> dict[str, str]:
+    """Return the variables that hold torch and exact_torch to an instruction set."""
+    if setup.instruction_set == NATIVE:
         return {}
-    caps = _X86_64_CAPS[instruction_set] if machine == "x86_64" else {}
-    return {**caps, "EXACT_TORCH_ISA": instruction_set}
+    caps = _X86_64_CAPS[setup.instruction_set] if machine == "x86_64" else {}
+    return {**caps, "EXACT_TORCH_ISA": setup.instruction_set}

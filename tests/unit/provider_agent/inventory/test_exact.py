@@ -37,9 +37,13 @@ async def tried(sandbox: FakeSandbox) -> ExactSupport:
 
 
 def finds(
-    sandbox: FakeSandbox, *, specification: int = EXACT_SPECIFICATION, reason: str = ""
+    sandbox: FakeSandbox,
+    *,
+    specification: int = EXACT_SPECIFICATION,
+    engine: str = "int8",
+    reason: str = "",
 ) -> None:
-    text = json.dumps({"specification": specification, "engine": "int8", "reason": reason})
+    text = json.dumps({"specification": specification, "engine": engine, "reason": reason})
     sandbox.write_output = lambda folder: (folder / "found.json").write_text(text)
 
 
@@ -55,6 +59,43 @@ async def test_the_self_test_runs_as_exact_jobs_do(sandbox: FakeSandbox) -> None
     assert (request.limits.memory_bytes, request.limits.cpus) == (1 << 30, 1.5)
     (files,) = sandbox.inputs
     compile(files["self_test.py"], "self_test.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("complaint", "engine", "remark"),
+    [("", "native", ""), ("there is no C++ compiler", "float64", "there is no C++ compiler")],
+)
+async def test_missing_kernels_are_compiled_once_and_tested_again(
+    sandbox: FakeSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    complaint: str,
+    engine: str,
+    remark: str,
+) -> None:
+    compiled: list[ExactSetup] = []
+
+    async def compile_them(setup: ExactSetup) -> str:
+        compiled.append(setup)
+        finds(sandbox, engine="native")
+        return complaint
+
+    monkeypatch.setattr(exact, "_build_kernels", compile_them)
+    finds(sandbox, engine="float64")
+    setup = ExactSetup(engine="auto", instruction_set="avx2")
+    support = await try_exact(sandbox, setup, memory_bytes=1 << 30, cpus=1.0)
+    assert compiled == [setup]
+    assert (support.engine, support.setup.engine, support.remark) == (engine, engine, remark)
+    assert support.modes
+    again = await try_exact(sandbox, setup, memory_bytes=1 << 30, cpus=1.0)
+    assert (again.engine, compiled) == ("native", [setup])
+
+
+async def test_an_engine_without_kernels_compiles_nothing(
+    sandbox: FakeSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "_build_kernels", None)
+    finds(sandbox, engine="int8")
+    assert (await tried(sandbox)).engine == "int8"
 
 
 async def test_what_was_passed_over_is_kept(sandbox: FakeSandbox) -> None:
