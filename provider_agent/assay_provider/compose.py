@@ -30,7 +30,8 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
-from assay_provider.inventory.exact import ExactSupport, try_exact, write_support
+from assay_provider.inventory.exact import ExactSupport
+from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
 from assay_provider.panel_terms import PanelTerms
@@ -137,12 +138,12 @@ async def _exact_support(settings: ProviderSettings, sandbox: Sandbox) -> ExactS
         instruction_set=settings.exact.instruction_set,
     )
     slot = settings.slot
-    support = await try_exact(
+    support = await exact_support(
         sandbox, setup, memory_bytes=slot.memory_bytes, cpus=slot.cpus_milli / 1000
     )
     if not support.modes:
         logger.warning("jobs with an exact mode are refused: %s", support.remark)
-    await asyncio.to_thread(write_support, settings.home, support)
+    await asyncio.to_thread(write_status, settings.home, support)
     return support
 
 

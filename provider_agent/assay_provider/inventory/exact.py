@@ -32,7 +32,6 @@ from assay_provider.runtime.sandbox import (
     Verdict,
 )
 
-FILE_NAME: Final = "exact.json"
 SELF_TEST_S: Final = 180
 """It takes seconds; a machine that starts several providers at once takes longer."""
 BUILD_S: Final = 900
@@ -132,23 +131,6 @@ async def _self_test(
         if result.verdict is not Verdict.OK:
             return ExactSupport(remark=_complaint(result), setup=setup)
         return _support(json.loads(found.read_text(encoding="utf-8")), setup)
-
-
-def write_support(home: Path, support: ExactSupport) -> None:
-    """Keep what was found where `assay provider status` finds it."""
-    path = home / FILE_NAME
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(dataclasses.asdict(support), indent=1) + "\n")
-    unfinished.rename(path)
-
-
-def read_support(home: Path) -> Mapping[str, Any] | None:
-    """Return what the newest start found, as `ExactSupport` in JSON; None before the first."""
-    try:
-        document: Mapping[str, Any] = json.loads((home / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return document
 
 
 async def _build_kernels(setup: ExactSetup) -> str:

@@ -2,19 +2,13 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
 from assay_node.cli.provider import exact_line
 from assay_node.protocol.job_spec import EXACT_SPECIFICATION
 from assay_provider.inventory import exact
-from assay_provider.inventory.exact import (
-    ExactSupport,
-    read_support,
-    try_exact,
-    write_support,
-)
+from assay_provider.inventory.exact import ExactSupport, try_exact
 from assay_provider.runtime.exact import ExactRun, ExactSetup
 from assay_provider.runtime.sandbox import SandboxUnavailable, Verdict
 from tests.fakes.sandbox import FakeSandbox, a_result
@@ -136,15 +130,3 @@ async def test_without_torch_nothing_is_run(
     monkeypatch.setattr(exact.importlib.util, "find_spec", lambda _: None)
     assert (await tried(sandbox)).remark == "torch is not installed"
     assert sandbox.requests == []
-
-
-def test_what_was_found_is_kept_for_the_status(tmp_path: Path) -> None:
-    assert read_support(tmp_path) is None
-    write_support(tmp_path, ExactSupport(remark="torch is not installed"))
-    found = read_support(tmp_path)
-    assert found is not None
-    assert exact_line(found) == "exact jobs: none (torch is not installed)"
-    write_support(tmp_path, ExactSupport(modes=("E14", "E21"), engine="native", remark=""))
-    found = read_support(tmp_path)
-    assert found is not None
-    assert exact_line(found) == "exact jobs: E14, E21, computed by the engine native"
