@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 INPUT, OUTPUT = map(Path, sys.argv[1:])
-EPOCHS, BATCH = 30, 64
+EPOCHS, BATCH = 10, 64
 
 torch.manual_seed(0)
 

@@ -39,19 +39,20 @@ async def exact_support(
     """
     folder = exact_kernels()
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    async with _locked(folder / f"self-test-{_digest(dataclasses.asdict(setup))}.lock"):
-        known = await asyncio.to_thread(_remembered, folder, setup)
+    path = folder / f"self-test-{_digest(dataclasses.asdict(setup))}.json"
+    async with _locked(path.with_suffix(".lock")):
+        known = await asyncio.to_thread(_remembered, path)
         if known is not None:
             return known
         support = await try_exact(sandbox, setup, memory_bytes=memory_bytes, cpus=cpus)
         if support.modes and not support.remark:
-            await asyncio.to_thread(_remember, folder, setup, support)
+            await asyncio.to_thread(_remember, path, support)
         return support
 
 
 def write_status(home: Path, support: ExactSupport) -> None:
     """Keep what counts for a provider where `assay provider status` finds it."""
-    _write(home / STATUS_FILE, support)
+    _write(home / STATUS_FILE, dataclasses.asdict(support))
 
 
 def read_status(home: Path) -> Mapping[str, Any] | None:
@@ -59,27 +60,27 @@ def read_status(home: Path) -> Mapping[str, Any] | None:
     return _read(home / STATUS_FILE)
 
 
-def _remembered(folder: Path, setup: ExactSetup) -> ExactSupport | None:
-    document = _read(folder / _name(setup))
-    if document is None:
+def _remembered(path: Path) -> ExactSupport | None:
+    document = _read(path)
+    if document is None or document.get("machine") != _machine():
         return None
+    found = document["support"]
     return ExactSupport(
-        modes=tuple(document["modes"]),
-        engine=document["engine"],
-        remark=document["remark"],
-        setup=ExactSetup(**document["setup"]),
+        modes=tuple(found["modes"]),
+        engine=found["engine"],
+        remark=found["remark"],
+        setup=ExactSetup(**found["setup"]),
     )
 
 
-def _remember(folder: Path, setup: ExactSetup, support: ExactSupport) -> None:
-    _write(folder / _name(setup), support)
+def _remember(path: Path, support: ExactSupport) -> None:
+    _write(path, {"machine": _machine(), "support": dataclasses.asdict(support)})
 
 
-def _name(setup: ExactSetup) -> str:
-    """Return a name that changes with whatever the self-test could depend on."""
+def _machine() -> str:
+    """Return a digest of whatever the self-test could depend on, beside the setup."""
     package = Path(exact_torch_package() or "/nonexistent")
     facts = {
-        "setup": dataclasses.asdict(setup),
         "specification": EXACT_SPECIFICATION,
         "python": platform.python_version(),
         "libc": platform.libc_ver(),
@@ -89,7 +90,7 @@ def _name(setup: ExactSetup) -> str:
         "package": {str(p.relative_to(package)): _digest_of(p) for p in _files(package)},
         "kernels": sorted(path.name for path in exact_kernels().glob("*.so")),
     }
-    return f"self-test-{_digest(facts)}.json"
+    return _digest(facts)
 
 
 def _files(package: Path) -> list[Path]:
@@ -127,9 +128,9 @@ def _digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _write(path: Path, support: ExactSupport) -> None:
+def _write(path: Path, document: Mapping[str, Any]) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(dataclasses.asdict(support), indent=1) + "\n")
+    unfinished.write_text(json.dumps(document, indent=1) + "\n")
     unfinished.rename(path)
 
 
