@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import platformdirs
+
 from assay_node.protocol.ids import Digest
 from assay_provider.runtime.arguments import SystemRoot
 from assay_provider.runtime.exact import FOLDER_INSIDE
@@ -111,8 +113,7 @@ def exact_torch_package() -> str | None:
 
 def exact_kernels() -> Path:
     """Return where this user's kernels of exact_torch are kept: shared, for building takes long."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "exact-torch"
+    return platformdirs.user_cache_path("exact-torch", appauthor=False)
 
 
 def default_variables(machine: str) -> dict[str, str]:
