@@ -175,7 +175,7 @@ def _write_job(folder: Path) -> Path:
     job = folder / "noop"
     job.mkdir()
     (job / "job.toml").write_text(
-        'name = "noop"\ncommand = ["true"]\nmax_price = "0.002"\ntimeout_s = 60\n'
+        'name = "noop"\ncommand = ["true"]\nexact = "as-is"\nmax_price = "0.002"\ntimeout_s = 60\n'
         '[resources]\nmemory = "256M"\nscratch = "16M"\noutput = "1M"\n'
     )
     return job

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assay_node.protocol.errors import LocalError
+from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.job_spec import Comparison, Resources
+from assay_node.protocol.job_spec import Comparison, Exactness, Resources, check_exactness
 from assay_node.protocol.units import parse_size, usd_to_microusd
 from assay_node.services.requesting import JobRequest
 
@@ -42,7 +42,12 @@ class JobFile(_Strict):
     command: list[str] = Field(description="What to run; the directory is mounted at /input.")
     environment: dict[str, str] = Field({}, description="Environment variables of the job.")
     runtime: str = Field("host-python", description="Environment to run in.")
-    comparison: Comparison = Field(Comparison.EXACT, description="exact or class.")
+    exact: Exactness | None = Field(
+        None, description="E21, E14 or FMA: run under exact_torch; as-is: exact anyway."
+    )
+    comparison: Comparison | None = Field(
+        None, description="exact or class; exact by default if `exact` is set, else class."
+    )
     hardware_class: str | None = Field(None, description="Hardware class; the CPU's by default.")
     max_price: str = Field("0.01", description="Most to pay per second and replica, in dollars.")
     timeout_s: int = Field(300, ge=1, description="Longest a run may take, in seconds.")
@@ -91,7 +96,13 @@ def read_job(directory: Path, overrides: Mapping[str, Any], *, default_class: st
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise LocalError(f"{path}: {key}: {first['msg']}") from None
-    return _request(directory, job, hardware_class_digest(job.hardware_class or default_class))
+    comparison = job.comparison or (Comparison.CLASS if job.exact is None else Comparison.EXACT)
+    try:
+        check_exactness(tuple(job.command), comparison, job.exact)
+    except MalformedMessage as error:
+        raise LocalError(f"{path}: {error}") from None
+    hardware_class = hardware_class_digest(job.hardware_class or default_class)
+    return _request(directory, job, comparison, hardware_class)
 
 
 def _read_table(path: Path) -> dict[str, Any]:
@@ -103,7 +114,9 @@ def _read_table(path: Path) -> dict[str, Any]:
         raise LocalError(f"{path} is not TOML: {error}") from None
 
 
-def _request(directory: Path, job: JobFile, hardware_class: Digest) -> JobRequest:
+def _request(
+    directory: Path, job: JobFile, comparison: Comparison, hardware_class: Digest
+) -> JobRequest:
     limits = job.resources
     quorum = job.quorum if job.quorum is not None else job.replicas // 2 + 1
     if not job.replicas < 2 * quorum <= 2 * job.replicas:
@@ -126,7 +139,8 @@ def _request(directory: Path, job: JobFile, hardware_class: Digest) -> JobReques
             input_bytes=parse_size(limits.inputs),
         ),
         runtime=job.runtime,
-        comparison=job.comparison,
+        comparison=comparison,
+        exact=job.exact,
         hardware_class=hardware_class,
         max_rate_microusd=usd_to_microusd(job.max_price),
         max_seconds=job.timeout_s,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from assay_node.app import (
@@ -30,6 +30,8 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.inventory.exact import ExactSupport
+from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
 from assay_provider.panel_terms import PanelTerms
@@ -37,7 +39,9 @@ from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime.bubblewrap import open_sandbox
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
+from assay_provider.runtime.exact import ExactSetup
 from assay_provider.runtime.preparation import SandboxSettings
+from assay_provider.runtime.sandbox import Sandbox
 from assay_provider.supply import Supply
 
 logger = logging.getLogger(__name__)
@@ -55,6 +59,7 @@ class RunningProvider:
     peer_id: PeerId
     addresses: tuple[str, ...]
     schedulers: tuple[str, ...]
+    exact: ExactSupport
 
 
 async def run_provider(
@@ -82,6 +87,7 @@ async def run_provider(
             peer_id=parts.network.peer_id,
             addresses=parts.network.addresses,
             schedulers=supply.schedulers,
+            exact=supply.exact,
         )
         await serve(parts, supply, stop=stop, conduct=conduct, on_ready=lambda: ready(running))
 
@@ -111,6 +117,7 @@ async def open_provider(
         open_store(settings, home, network) as artifacts,
     ):
         supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
+        supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         parts = ProviderParts(
             network=network,
@@ -122,6 +129,22 @@ async def open_provider(
             clock=SystemClock(),
         )
         yield parts, supply
+
+
+async def _exact_support(settings: ProviderSettings, sandbox: Sandbox) -> ExactSupport:
+    setup = ExactSetup(
+        engine=settings.exact.engine,
+        threads=settings.exact.threads,
+        instruction_set=settings.exact.instruction_set,
+    )
+    slot = settings.slot
+    support = await exact_support(
+        sandbox, setup, memory_bytes=slot.memory_bytes, cpus=slot.cpus_milli / 1000
+    )
+    if not support.modes:
+        logger.warning("jobs with an exact mode are refused: %s", support.remark)
+    await asyncio.to_thread(write_status, settings.home, support)
+    return support
 
 
 async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:

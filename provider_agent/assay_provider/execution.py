@@ -25,6 +25,7 @@ from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.metering import billable_seconds
 from assay_provider.personas import Conduct
+from assay_provider.runtime.exact import ExactRun, ExactSetup
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
 from assay_provider.supply import Supply
 
@@ -93,7 +94,8 @@ class Execution:
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        result = await self.sandbox.run(_request(spec, directory, limits), lease.slot)
+        request = _request(spec, directory, limits, self.supply.exact.setup)
+        result = await self.sandbox.run(request, lease.slot)
         await self._enter(lease, "storing")
         return await self._store(directory, lease, order, spec.resources, result, limits)
 
@@ -197,6 +199,11 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
         raise Refused(f"the job needs tier {spec.tier}; this provider isolates at {supply.tier}")
     if spec.runtime not in supply.runtimes:
         raise Refused(f"this provider has no runtime {spec.runtime!r}")
+    if spec.mode is not None and spec.mode not in supply.exact.modes:
+        raise Refused(
+            f"the job runs under exact_torch in mode {spec.mode}, and this provider does not: "
+            f"{supply.exact.remark}"
+        )
     if spec.resources.cpus_milli > supply.slot.cpus_milli:
         raise Refused(
             f"the job needs {spec.resources.cpus_milli / 1000:g} CPUs; a slot has "
@@ -211,7 +218,7 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
             )
 
 
-def _request(spec: JobSpec, directory: Path, limits: RunLimits) -> RunRequest:
+def _request(spec: JobSpec, directory: Path, limits: RunLimits, setup: ExactSetup) -> RunRequest:
     return RunRequest(
         command=spec.command,
         environment=spec.environment,
@@ -219,4 +226,5 @@ def _request(spec: JobSpec, directory: Path, limits: RunLimits) -> RunRequest:
         output_directory=directory / "output",
         limits=limits,
         runtime=spec.runtime,
+        exact=None if spec.mode is None else ExactRun(mode=spec.mode, setup=setup),
     )

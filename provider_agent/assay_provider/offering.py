@@ -102,6 +102,7 @@ class Offering:
             tier=supply.tier,
             runtimes=supply.runtimes,
             software_digest=supply.software_digest,
+            exact_modes=supply.exact.modes,
             slots=supply.slots,
             slot=supply.slot,
             price_microusd_per_second=supply.price_microusd_per_second,

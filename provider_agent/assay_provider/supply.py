@@ -5,6 +5,7 @@ from pathlib import Path
 
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Slot
+from assay_provider.inventory.exact import ExactSupport
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.road_terms import RoadTerms
 
@@ -18,7 +19,7 @@ class Supply:
     a scheduler must have at stake itself. `result_keep_s` is how long the output
     of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
-    the court.
+    the court. `exact` is which jobs under exact_torch can be run.
     """
 
     operator: Address
@@ -38,5 +39,6 @@ class Supply:
     result_keep_s: int = 86_400
     offer_lifetime_s: int = 120
     allow_weak_isolation: bool = False
+    exact: ExactSupport = field(default_factory=ExactSupport)
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)

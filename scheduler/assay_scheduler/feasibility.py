@@ -5,7 +5,7 @@ numbers on both sides. Rows about the machine stand before rows about the moment
 first reason is the one that lasts longest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -85,6 +85,10 @@ def _ago(seconds: float) -> str:
 
 def _quoted(text: str) -> str:
     return ascii(text[:QUOTED_CHARACTERS_MAX])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(_quoted(name) for name in names)
 
 
 def _with_resources(job: JobView, resources: Resources) -> JobView:
@@ -203,6 +207,15 @@ REQUIREMENTS: Final = (
         reason=Reason.RUNTIME_MISSING,
         met=lambda j, p, _: j.spec.runtime in p.offer.runtimes,
         sentence=lambda j, _p, _: f"does not have the runtime {_quoted(j.spec.runtime)}",
+    ),
+    Requirement(
+        reason=Reason.EXACT_MODE_MISSING,
+        met=lambda j, p, _: j.spec.mode is None or j.spec.mode in p.offer.exact_modes,
+        sentence=lambda j, p, _: (
+            f"runs exact programs in {_listed(p.offer.exact_modes)}; the job needs {j.spec.mode}"
+            if p.offer.exact_modes
+            else f"passed no self-test of exact_torch; the job needs mode {j.spec.mode}"
+        ),
     ),
     _size_row(Reason.MEMORY_TOO_SMALL, MEMORY, "memory"),
     Requirement(

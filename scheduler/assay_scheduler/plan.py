@@ -21,6 +21,7 @@ class Reason(StrEnum):
     WRONG_CLASS = "wrong_class"
     TIER_TOO_LOW = "tier_too_low"
     RUNTIME_MISSING = "runtime_missing"
+    EXACT_MODE_MISSING = "exact_mode_missing"
     MEMORY_TOO_SMALL = "memory_too_small"
     CPUS_TOO_FEW = "cpus_too_few"
     SCRATCH_TOO_SMALL = "scratch_too_small"

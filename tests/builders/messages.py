@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from assay_node.protocol import assignment, messages, offer, order, receipt
 from assay_node.protocol import cid as cids
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
-from assay_node.protocol.job_spec import Comparison, JobSpec, Resources
+from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources
 
 PEER = PeerId("12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN")
 
@@ -51,15 +51,15 @@ resources = st.builds(
     Resources,
     **{name: st.integers(1, 1 << 40) for name in Resources.__slots__},  # type: ignore[arg-type]
 )
+_exactness = [(Comparison.CLASS, None), *((c, e) for c in Comparison for e in Exactness)]
 job_specs = st.builds(
-    JobSpec,
-    version=st.just(1),
+    lambda how, **fields: JobSpec(comparison=how[0].value, exact=how[1] and how[1].value, **fields),
+    how=st.sampled_from(_exactness),
     name=printable,
-    command=st.lists(printable, min_size=1, max_size=5).map(tuple),
+    command=st.lists(printable, max_size=4).map(lambda more: ("python", "/input/a.py", *more)),
     environment=st.dictionaries(st.from_regex(r"\A[A-Z_]{1,8}\Z"), printable, max_size=3),
     inputs=cid_values,
     runtime=printable,
-    comparison=st.sampled_from([c.value for c in Comparison]),
     tier=st.just("t1"),
     resources=resources,
 )
@@ -90,6 +90,7 @@ offers = st.builds(
     tier=st.just("t1"),
     runtimes=st.lists(printable, max_size=3).map(tuple),
     software_digest=digests,
+    exact_modes=st.lists(st.sampled_from(["E21", "E14", "FMA", "E99"]), max_size=3).map(tuple),
     slots=st.integers(1, offer.SLOTS_MAX),
     slot=slots,
     price_microusd_per_second=uint64,

@@ -14,6 +14,11 @@ HONEST = 4  # one more than a job needs, so that one can be replaced
 LIARS = 3
 LIARS_CLASS = "cpu-liars"
 """A class of its own: a job ordered there is drawn among liars only."""
+SLOW_AND_EXACT = {
+    "ASSAY_PROVIDER__EXACT__ENGINE": "float64",
+    "ASSAY_PROVIDER__EXACT__THREADS": "2",
+    "ASSAY_PROVIDER__EXACT__INSTRUCTION_SET": "baseline",
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -27,6 +32,8 @@ async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mark
         hardware_classes=dict.fromkeys(numbers, LIARS_CLASS),
         # Above the five seconds that a provider may wait before it connects again.
         environment={"ASSAY_SCHEDULER__LEASE_GRACE_S": "6"},
+        # Two of the four compute exact jobs otherwise, so no three of them are alike.
+        provider_environments=dict.fromkeys((1, 2), SLOW_AND_EXACT),
     )
     async with Market(settings, tell=print) as running:
         yield running
@@ -52,12 +59,13 @@ def job(tmp_path: Path) -> Callable[..., Path]:
         values: dict[str, object] = {
             "name": name,
             "command": ["python", "/input/main.py"],
+            "exact": "as-is",  # these programs write text
             "max_price": "0.002",
             "timeout_s": 60,
             "max_ticket": 63,  # so that, with few operators, each is drawn whatever the seed
             **keys,
         }
-        lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None]
         lines += ["[resources]", *(f"{key} = {_toml(v)}" for key, v in dict(resources).items())]
         (folder / "job.toml").write_text("\n".join(lines) + "\n")
         return folder

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from assay_node.protocol.errors import AssayError
 from tests.e2e.conftest import LIARS_CLASS
 from tests.e2e.following import ended, kinds, paid, submit
 
@@ -12,6 +13,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 HELLO = """
     from pathlib import Path
     Path("/output/hello.txt").write_text("hello\\n")
+"""
+
+EXACT = """
+    import torch
+    x = ((torch.arange(64 * 48) * 37 % 101).float() / 101 - 0.5).reshape(64, 48)
+    w = (((torch.arange(48 * 10) * 53 % 97).float() / 97 - 0.5)).reshape(48, 10).requires_grad_()
+    for _ in range(5):
+        loss = torch.nn.functional.cross_entropy(x @ w, torch.arange(64) % 10)
+        (gradient,) = torch.autograd.grad(loss, w)
+        w = (w - gradient).detach().requires_grad_()
+    open("/output/w", "wb").write(w.detach().numpy().tobytes())
 """
 
 
@@ -44,6 +56,28 @@ async def test_a_job_is_run_by_three_settled_and_its_result_verified(
     assert result["verified"] is True
     assert (target / "hello.txt").read_text() == "hello\n"
     assert [path.name for path in target.iterdir()] == ["hello.txt"]
+
+
+async def test_an_exact_job_is_settled_by_machines_that_compute_differently(market, requester, job):
+    pytest.importorskip("torch")
+    folder = job(EXACT, name="exact", exact="E21", resources={"memory": "1G"})
+    (id_,) = await submit(market, requester, folder)
+    document = await ended(market, id_)
+    assert (document["state"], document["verdict"]) == ("settled", "ok"), document["reason"]
+    assert (document["comparison"], document["exact"]) == ("exact", "E21")
+    assert len({replica["output"] for replica in document["replica_records"]}) == 1
+    assert document["settlement"]["agreed"]
+    listed = (await market.get("/v1/providers"))["providers"]
+    assert {tuple(provider["exact_modes"]) for provider in listed} == {("E14", "E21", "FMA")}
+
+
+async def test_a_job_without_a_reason_to_be_exact_is_refused_before_it_is_signed(
+    market, requester, job
+):
+    with pytest.raises(AssayError, match='comparison = "class"'):
+        await submit(market, requester, job(HELLO, exact=None, comparison="exact"))
+    with pytest.raises(AssayError, match="write the command as"):
+        await submit(market, requester, job(HELLO, exact="E21", command=["cat", "/input/main.py"]))
 
 
 async def test_the_same_job_is_listed_followed_and_explained(market, requester, job):

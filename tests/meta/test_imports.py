@@ -67,8 +67,10 @@ def test_the_environment_is_read_by_the_settings_only() -> None:
 
 
 CHILD_PROCESSES = {
+    "node/assay_node/cli/dev.py",  # the demo's runs of native torch inherit it
     "node/assay_node/devnet/market.py",  # its commands inherit it
     "node/assay_node/deploying/build.py",  # forge inherits it
     "node/assay_node/devnet/processes.py",  # daemons inherit it
+    "provider_agent/assay_provider/inventory/exact.py",  # the compiler inherits it
     "provider_agent/assay_provider/runtime/preparation.py",  # XDG_RUNTIME_DIR, not ours to set
 }

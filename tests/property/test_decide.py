@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.job_spec import Comparison, Resources
+from assay_node.protocol.job_spec import EXACT_MODES, Comparison, Exactness, Resources
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.units import GIB, KIB, MIB, usd_to_microusd
 from assay_scheduler.decide import decide
@@ -39,6 +39,7 @@ AMISS = {
     "hardware_class": (Digest(b"x" * 32),),
     "runtimes": ((),),
     "tier": ("t0",),
+    "exact_modes": ((), ("E14",)),
     "price_microusd_per_second": (1001, 1500, 4000, 2**64 - 1),
     "bond_max_microusd": (0, 1_000_000, 999_999),
     "memory_bytes": (0, GIB, 2 * GIB - 1, 2 * GIB, 3 * GIB),
@@ -103,6 +104,7 @@ def jobs(draw, number=1):
         leases=tuple(leases),
         admitted_at=NOW - draw(st.sampled_from([0, 5])),
         comparison=draw(st.sampled_from(Comparison)),
+        exact=draw(st.sampled_from([Exactness.AS_IS, Exactness.E21, Exactness.E14])),
         replicas=replicas,
         quorum=replicas // 2 + 1,
         max_ticket=draw(usually(len(tickets) - 1, replicas - 1)),
@@ -133,6 +135,9 @@ def fits(one_job: JobView, supply: ProviderView) -> bool:
         and supply.offer.hardware_class == order.hardware_class
         and supply.offer.tier == one_job.spec.tier
         and one_job.spec.runtime in supply.offer.runtimes
+        and (
+            one_job.spec.exact not in EXACT_MODES or one_job.spec.exact in supply.offer.exact_modes
+        )
         and slot.memory_bytes >= asked.memory_bytes
         and slot.cpus_milli >= asked.cpus_milli
         and slot.scratch_bytes >= asked.scratch_bytes

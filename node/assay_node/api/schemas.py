@@ -97,6 +97,7 @@ class JobDetail(JobLine):
 
     scheduler: str
     comparison: str
+    exact: str | None
     quorum: int
     seed_block: int
     expiry: int
@@ -130,6 +131,7 @@ class ProviderLine(BaseModel):
     cpu_model: str
     hardware_class: str
     software_digest: str
+    exact_modes: list[str]
 
 
 class ProviderList(BaseModel):

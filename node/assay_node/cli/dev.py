@@ -16,6 +16,7 @@ from assay_node.cli import output
 from assay_node.cli.output import JsonOption
 
 if TYPE_CHECKING:
+    from assay_node.devnet.demo import Setup
     from assay_node.devnet.market import Market
 
 app = typer.Typer(help="Run a whole market on this machine.", no_args_is_help=True)
@@ -153,11 +154,27 @@ def demo(
     run = Demo(
         examples=root / "examples",
         digits=write_digits,
+        native_environment=_native_environment,
         print_line=print_line,
         block_time_s=block_time,
     )
     summary = output.run(_until_signal(run.run()))
     sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def _native_environment(setup: "Setup") -> dict[str, str]:
+    """Return what a provider's job would see, for a run of native torch on this machine."""
+    import platform
+
+    from assay_provider.runtime.environment import cpu_variables
+    from assay_provider.runtime.exact import ExactSetup, variables_under_mode
+
+    machine = platform.machine()
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    chosen = ExactSetup(
+        engine=setup.engine, threads=setup.threads, instruction_set=setup.instruction_set
+    )
+    return variables_under_mode(cpu_variables(machine), own, chosen, machine=machine, cpus=1.0)
 
 
 @app.command("serve", hidden=True)

@@ -1,5 +1,6 @@
 """`assay provider init | run | status | evidence`: sell this machine's compute."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,8 @@ from assay_node.cli import output
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from assay_node.settings import Settings
     from assay_provider.compose import RunningProvider
     from assay_provider.keystores import Password
@@ -127,6 +130,7 @@ async def _run(settings: "Settings", *, as_json: bool) -> None:
         people.print(f"provider of operator {running.operator} is ready", markup=False)
         for scheduler in running.schedulers:
             people.print(f"  works for {scheduler}", markup=False)
+        people.print(f"  {exact_line(asdict(running.exact))}", markup=False)
 
     stop = stop_on_signals()
     signer = load_signer(settings.provider, _password(settings))
@@ -183,6 +187,8 @@ def status_lines(document: dict[str, Any]) -> list[str]:
             "assay wallet deposit AMOUNT --no-budget --to "
             f"{account['signer'] or 'the signing key'}"
         )
+    if document["exact"] is not None:
+        lines.append(exact_line(document["exact"]))
     lines.append(f"metered on settled jobs: {microusd_to_text(document['metered_microusd'])}")
     lines += [
         f"scheduler {contact['scheduler']} heard {contact['heard_s_ago']:g} s ago"
@@ -190,6 +196,15 @@ def status_lines(document: dict[str, Any]) -> list[str]:
     ] or ["no scheduler was heard yet"]
     lines += [_lease_line(lease) for lease in document["leases"]]
     return lines
+
+
+def exact_line(support: "Mapping[str, Any]") -> str:
+    """Return in words which exact jobs a provider runs."""
+    if not support["modes"]:
+        return f"exact jobs: none ({support['remark']})"
+    passed_over = f" ({support['remark']})" if support["remark"] else ""
+    modes = ", ".join(support["modes"])
+    return f"exact jobs: {modes}, computed by the engine {support['engine']}{passed_over}"
 
 
 def _lease_line(lease: dict[str, Any]) -> str:

@@ -65,8 +65,19 @@ def submit(
     max_output: Annotated[
         str | None, typer.Option(help="Space in /output, such as 64M.", show_default=False)
     ] = None,
+    exact: Annotated[
+        str | None,
+        typer.Option(
+            help="E21, E14 or FMA: a PyTorch script with the same bits on any machine; as-is: your "
+            "word that its operations are exact anyway.",
+            show_default=False,
+        ),
+    ] = None,
     comparison: Annotated[
-        str | None, typer.Option(help="exact or class.", show_default=False)
+        str | None,
+        typer.Option(
+            help="exact or class; exact by default where --exact is given.", show_default=False
+        ),
     ] = None,
     bond: Annotated[
         str | None, typer.Option(help="What each provider stakes, in dollars.", show_default=False)
@@ -110,6 +121,7 @@ def submit(
         replicas=replicas,
         quorum=quorum,
         timeout_s=timeout,
+        exact=exact,
         comparison=comparison,
         bond=bond,
         max_ticket=max_ticket,

@@ -11,17 +11,53 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay_node.devnet.market import LIAR, Market, MarketSettings
+from assay_node.devnet.native_control import native_digests
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.units import microusd_to_text
 from assay_node.services.summary import summary_lines
 
-PROVIDERS: Final = 6
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How one provider computes exact jobs: what makes native torch round differently."""
+
+    engine: str
+    threads: int
+    instruction_set: str
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The provider's settings, as environment variables."""
+        return {
+            "ASSAY_PROVIDER__EXACT__ENGINE": self.engine,
+            "ASSAY_PROVIDER__EXACT__THREADS": str(self.threads),
+            "ASSAY_PROVIDER__EXACT__INSTRUCTION_SET": self.instruction_set,
+        }
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"engine {self.engine}, {threads}, instruction set {self.instruction_set}"
+
+
+SETUPS: Final = (
+    Setup(engine="auto", threads=2, instruction_set="native"),
+    Setup(engine="int8", threads=1, instruction_set="native"),
+    Setup(engine="float64", threads=2, instruction_set="avx2"),
+    Setup(engine="float64", threads=1, instruction_set="baseline"),
+    Setup(engine="float64", threads=2, instruction_set="baseline"),
+    Setup(engine="auto", threads=2, instruction_set="native"),
+)
+"""One a provider, the liar's last. They want compiled kernels for the machine's own instruction set
+only, which `make setup` has built: others take a quarter of a minute each. Where the processor does
+not do int8 exactly, one provider refuses exact jobs."""
+PROVIDERS: Final = len(SETUPS)
 LIARS: Final = 1
 RATES: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """One small job each. The liar is drawn for half of all jobs, so it is missed in 1 of 2,000 demos;
 then more are ordered."""
 EXTRA_JOBS_MAX: Final = 10
 JOB_S: Final = 300.0
+DIGEST_CHARACTERS: Final = 12
 BUDGET_USD: Final = "200"
 STAGES: Final = (
     ("order admitted", "admitted"),
@@ -38,10 +74,15 @@ Print = Callable[[str], None]
 
 @dataclass(slots=True, kw_only=True)
 class Demo:
-    """One run. `print_line` gets what a person reads; `run` returns the closing summary."""
+    """One run. `print_line` gets what a person reads; `run` returns the closing summary.
+
+    `digits` writes the data set into a file. `native_environment` returns the variables under which
+    native torch computes as a provider's machine is set up.
+    """
 
     examples: Path
     digits: Callable[[Path], None]
+    native_environment: Callable[[Setup], Mapping[str, str]]
     print_line: Print
     block_time_s: float = 0.25
     _started: float = field(default_factory=time.monotonic)
@@ -54,6 +95,7 @@ class Demo:
             providers=PROVIDERS,
             personas={PROVIDERS: LIAR},
             block_time_s=self.block_time_s,
+            provider_environments={n: s.settings for n, s in enumerate(SETUPS, start=1)},
         )
         try:
             self._step("A market on this machine")
@@ -67,22 +109,24 @@ class Demo:
             f"{PROVIDERS} providers are connected; {PROVIDERS - LIARS} are honest, one lies "
             f"({market.operators[market.provider(PROVIDERS)]})"
         )
-        self._tell(
-            "all run on one and the same CPU configuration, where honest results agree bit for bit"
-        )
+        self._tell("each computes in its own way:")
+        for number, setup in enumerate(SETUPS, start=1):
+            self.print_line(f"    {market.operators[market.provider(number)]}: {setup}")
         home = folder / "requester"
         self._step("A requester with a wallet")
         requester = await market.new_requester(home, budget_usd=BUDGET_USD)
         self._tell(f"{requester} deposited ${BUDGET_USD} for this scheduler's jobs")
 
         self._step(
-            "A real job: train a network on 1,797 handwritten digits, run by three strangers"
+            "A real job: train a network on 1,797 handwritten digits, run by three strangers whose "
+            "machines are set up differently"
         )
         digits_job = self._job_folder(folder, "digits")
         (digits,) = await self._submit(market, home, [digits_job])
         self._show_stages(digits)
         self._show(digits)
         accuracy = await self._collect(market, home, digits, folder / "result")
+        bits = await self._compare_bits(market, digits, digits_job, folder / "native")
 
         self._step(f"A batch: {len(RATES)} small jobs of a sweep, ordered at once")
         sweep = [self._job_folder(folder, "sweep", rate) for rate in RATES]
@@ -96,7 +140,7 @@ class Demo:
         for document in documents[1:]:
             self._show(document)
         self._step("What it came to")
-        summary = self._summary(documents, accuracy)
+        summary = self._summary(documents, accuracy) | bits
         self._show_totals(market, summary)
         return summary
 
@@ -137,6 +181,37 @@ class Demo:
             f"accuracy {metrics['accuracy']:.1%} on {metrics['test_images']} images not trained on"
         )
         return float(metrics["accuracy"])
+
+    async def _compare_bits(
+        self, market: Market, document: Mapping[str, Any], folder: Path, target: Path
+    ) -> dict[str, Any]:
+        """Show the digests of the honest replicas beside those of native torch."""
+        self._step("The same bits on every machine, and what native torch would have given")
+        outputs = {r["operator"]: r["output"] for r in document["replica_records"] if r["output"]}
+        honest = list(enumerate(SETUPS, start=1))[:-LIARS]
+        environments = [self.native_environment(setup) for _, setup in honest]
+        native = await native_digests(folder, target, environments)
+        exact = []
+        for (number, setup), digest in zip(honest, native, strict=True):
+            output = outputs.get(market.operators[market.provider(number)])
+            exact += [] if output is None else [output]
+            shown = "not drawn" if output is None else f"...{output[-DIGEST_CHARACTERS:]}"
+            self.print_line(
+                f"    exact {shown:<{DIGEST_CHARACTERS + 3}}  "
+                f"native {digest[:DIGEST_CHARACTERS]}  {setup}"
+            )
+        found = {
+            "exact_replicas": len(exact),
+            "exact_digests": len(set(exact)),
+            "native_runs": len(native),
+            "native_digests": len(set(native)),
+        }
+        self._tell(
+            f"different digests among {found['exact_replicas']} honest replicas: "
+            f"{found['exact_digests']}; among {found['native_runs']} runs of the same program by "
+            f"native torch under the same settings: {found['native_digests']}"
+        )
+        return found
 
     def _job_folder(self, folder: Path, name: str, rate: float | None = None) -> Path:
         target = folder / "jobs" / (name if rate is None else f"{name}-{rate:g}")

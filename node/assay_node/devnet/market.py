@@ -36,8 +36,9 @@ from assay_node.private_files import private_directory, write_private
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Address
 
-START_S: Final = 120.0
-"""Starting all daemons takes about ten seconds on two cores; a cold disk takes longer."""
+START_S: Final = 300.0
+"""Starting all daemons takes about ten seconds on two cores; a cold disk takes longer, and so does
+the first start on a machine, on which each way of computing exact jobs is tested first."""
 COMMAND_S: Final = 120.0
 TEST_PASSWORD: Final = "development only"  # noqa: S105 - the keys behind it are worth nothing
 OPERATOR_MICROUSD: Final = 2_000_000_000
@@ -68,6 +69,8 @@ class MarketSettings:
     chain_port: int = 0
     api_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    provider_environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """What single providers get on top."""
 
 
 class Market:
@@ -358,7 +361,7 @@ class Market:
         persona = settings.personas.get(number)
         if persona is not None:
             environment["ASSAY_PROVIDER__PERSONA"] = persona
-        return environment
+        return environment | dict(settings.provider_environments.get(number, {}))
 
     async def _try_get(self, path: str) -> Any:
         try:

@@ -18,7 +18,8 @@ from assay_node.protocol.units import GIB, MIB, UINT64_MAX
 SPEC_BYTES_MAX: Final = 64 * 1024
 """A spec names its data by CID; what is larger is data."""
 
-SPEC_VERSION: Final = 1
+SPEC_VERSION: Final = 2
+"""Version 1 had no field `exact`, and what it compared exactly might have been floating-point."""
 ARGUMENTS_MAX: Final = 256
 NAME_CHARACTERS_MAX: Final = 80
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -28,10 +29,38 @@ class Comparison(StrEnum):
     """When two replicas' outputs count as the same."""
 
     EXACT = "exact"
-    """Output digests are equal, on whatever hardware of the order's class."""
+    """Output digests are equal, on whatever hardware of the order's class. Needs `JobSpec.exact`:
+    honest machines agree on floating-point results only where something makes them."""
 
     CLASS = "class"
     """As `exact`, and every replica runs on providers with one and the same software digest."""
+
+
+class Exactness(StrEnum):
+    """Why a job's output does not depend on the machine."""
+
+    E21 = "E21"
+    """The PyTorch program runs under exact_torch, contractions in 21-bit integers."""
+
+    E14 = "E14"
+    """As `E21`, in 14-bit integers."""
+
+    FMA = "FMA"
+    """As `E21`, in float32 with fused multiply-adds of a fixed order."""
+
+    AS_IS = "as-is"
+    """The requester's word that all its operations are exact anyway: integers, hashing, text,
+    single IEEE operations. Nothing is done for it and nothing is checked."""
+
+
+EXACT_MODES: Final = frozenset({Exactness.E21, Exactness.E14, Exactness.FMA})
+"""What exact_torch can be told to compute in."""
+
+EXACT_SPECIFICATION: Final = 1
+"""The version of exact_torch's specification that these modes mean: replicas agree only within one,
+so a provider offers modes only if its exact_torch implements this one."""
+
+_PYTHON: Final = ("python", "python3")
 
 
 class Tier(StrEnum):
@@ -64,7 +93,8 @@ class JobSpec:
 
     `inputs` is a directory, mounted read-only at /input; what the command leaves in /output is the
     result. `runtime` names the environment ("host-python": the provider's own Python, for
-    development). `comparison` is a `Comparison`, `tier` a `Tier`, by value.
+    development). `comparison` is a `Comparison`, `tier` a `Tier`, by value; `exact` is an
+    `Exactness` by value, or None.
     """
 
     version: int = SPEC_VERSION
@@ -73,7 +103,8 @@ class JobSpec:
     environment: Mapping[str, str]
     inputs: Cid
     runtime: str = "host-python"
-    comparison: str = Comparison.EXACT.value
+    comparison: str = Comparison.CLASS.value
+    exact: str | None = None
     tier: str = Tier.T1.value
     resources: Resources = Resources()
 
@@ -91,13 +122,46 @@ class JobSpec:
         for name in self.environment:
             if not _VARIABLE.fullmatch(name):
                 raise MalformedMessage(f"{name[:64]!r} is not the name of an environment variable")
-        if self.comparison not in tuple(Comparison):
-            raise MalformedMessage(f"comparison {self.comparison[:32]!r} is not exact or class")
+        check_exactness(self.command, self.comparison, self.exact)
         if self.tier not in tuple(Tier):
             raise MalformedMessage(f"tier {self.tier[:32]!r} is not t1")
         if not self.runtime or not self.runtime.isprintable():
             raise MalformedMessage("runtime is the name of an environment")
         cids.parse(self.inputs)
+
+    @property
+    def mode(self) -> str | None:
+        """The mode of exact_torch that the command runs under; None when it runs as it is."""
+        return self.exact if self.exact in EXACT_MODES else None
+
+
+def check_exactness(command: tuple[str, ...], comparison: str, exact: str | None) -> None:
+    """Refuse a job whose results could differ between honest machines and are compared as if not.
+
+    Raises:
+        MalformedMessage: with what to write instead.
+    """
+    if comparison not in tuple(Comparison):
+        raise MalformedMessage(f"comparison {comparison[:32]!r} is not exact or class")
+    if exact is not None and exact not in tuple(Exactness):
+        raise MalformedMessage(f"exact {exact[:32]!r} is not E21, E14, FMA or as-is")
+    if exact is None and comparison == Comparison.EXACT:
+        raise MalformedMessage(
+            'comparison "exact" needs one of three: exact = "E21" (or "E14", "FMA") runs a PyTorch '
+            'program with the same bits on any machine; exact = "as-is" is your word that all its '
+            'operations are exact anyway (integers, hashing, text); or comparison = "class" '
+            "compares only machines with the same software"
+        )
+    if exact in EXACT_MODES and not _is_script(command):
+        raise MalformedMessage(
+            f'exact = "{exact}" runs a Python script: write the command as ["python", SCRIPT, '
+            f'...], not {" ".join(command)[:64]!r}, or say exact = "as-is" if its operations are '
+            "exact anyway"
+        )
+
+
+def _is_script(command: tuple[str, ...]) -> bool:
+    return len(command) >= 2 and command[0] in _PYTHON and not command[1].startswith("-")
 
 
 def encode(spec: JobSpec) -> tuple[Cid, bytes]:

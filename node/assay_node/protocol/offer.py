@@ -12,6 +12,9 @@ OFFER_LIFETIME_S_MAX: Final = 3600
 """A longer promise would outlive the machine's honest knowledge of itself."""
 ADDRESSES_MAX: Final = 16
 SLOTS_MAX: Final = 256
+EXACT_MODES_MAX: Final = 16
+"""Modes that a scheduler does not know match no job of its; they do no harm."""
+EXACT_MODE_CHARACTERS_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,8 @@ class Offer:
 
     The signer's signature says: this peer works for this operator. The chain says whether the
     operator named this signer; the transport proves the peer ID. An offer without all three is
-    dropped. Times are Unix seconds; `generation` rises with each change.
+    dropped. `exact_modes` are the modes of exact_torch whose self-test this machine passed. Times
+    are Unix seconds; `generation` rises with each change.
     """
 
     operator: Address
@@ -44,6 +48,7 @@ class Offer:
     tier: str
     runtimes: tuple[str, ...]
     software_digest: Digest
+    exact_modes: tuple[str, ...]
     slots: int
     slot: Slot
     price_microusd_per_second: int
@@ -60,6 +65,10 @@ class Offer:
             raise MalformedMessage(f"an offer has at most {ADDRESSES_MAX} addresses")
         if len(self.hardware_class) != DIGEST_BYTES or len(self.software_digest) != DIGEST_BYTES:
             raise MalformedMessage(f"class and software digest have {DIGEST_BYTES} bytes")
+        if len(self.exact_modes) > EXACT_MODES_MAX or any(
+            len(mode) > EXACT_MODE_CHARACTERS_MAX for mode in self.exact_modes
+        ):
+            raise MalformedMessage(f"an offer has at most {EXACT_MODES_MAX} short exact modes")
         if not 1 <= self.slots <= SLOTS_MAX:
             raise MalformedMessage(f"an offer has 1 to {SLOTS_MAX} slots")
         check_uint(self.price_microusd_per_second, 64, "price_microusd_per_second")

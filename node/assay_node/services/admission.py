@@ -174,6 +174,9 @@ class Admission:
         except Refused:
             await self.artifacts.unpin(owner=owner)
             raise
+        except MalformedMessage as error:
+            await self.artifacts.unpin(owner=owner)
+            raise Refused(f"the job's spec is malformed: {error}") from error
         except AssayError as error:
             await self.artifacts.unpin(owner=owner)
             raise Refused(f"the job's spec or inputs could not be fetched: {error}") from error

@@ -86,6 +86,7 @@ class Queries:
                     "cpu_model": view.offer.cpu_model,
                     "hardware_class": to_hex(view.offer.hardware_class),
                     "software_digest": to_hex(view.offer.software_digest),
+                    "exact_modes": list(view.offer.exact_modes),
                 }
                 for view in views
             ]
@@ -105,6 +106,7 @@ def job_document(job: JobRecord) -> Document:
         **_line(job),
         "scheduler": order.scheduler,
         "comparison": job.spec.comparison,
+        "exact": job.spec.exact,
         "quorum": order.quorum,
         "seed_block": order.seed_block,
         "expiry": order.expiry,

@@ -13,7 +13,7 @@ from assay_node.protocol import cid as cids
 from assay_node.protocol import codec, job_spec
 from assay_node.protocol.errors import AssayError, LocalError, RemoteError
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId, to_hex
-from assay_node.protocol.job_spec import Comparison, JobSpec, Resources, Tier
+from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources, Tier
 from assay_node.protocol.messages import (
     QUERY,
     RESULT,
@@ -56,7 +56,8 @@ class JobRequest:
     environment: Mapping[str, str]
     resources: Resources
     runtime: str = "host-python"
-    comparison: Comparison = Comparison.EXACT
+    comparison: Comparison = Comparison.CLASS
+    exact: Exactness | None = None
     hardware_class: Digest
     max_rate_microusd: int
     max_seconds: int
@@ -164,6 +165,7 @@ class Requester:
             inputs=inputs,
             runtime=request.runtime,
             comparison=request.comparison.value,
+            exact=None if request.exact is None else request.exact.value,
             tier=Tier.T1.value,
             resources=replace(request.resources, input_bytes=limit),
         )

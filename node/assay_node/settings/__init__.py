@@ -10,6 +10,7 @@ from assay_node.settings.places import assay_home, default_config_path
 from assay_node.settings.sections import (
     ArtifactsSettings,
     ChainSettings,
+    ExactSettings,
     NetworkSettings,
     ProviderSettings,
     RequesterSettings,
@@ -22,6 +23,7 @@ from assay_node.settings.sources import load_settings
 __all__ = [
     "ArtifactsSettings",
     "ChainSettings",
+    "ExactSettings",
     "NetworkSettings",
     "ProviderSettings",
     "RequesterSettings",

@@ -221,6 +221,26 @@ class SlotSettings(_Section):
     seconds_max: Seconds = Field(default=3600, description="Longest run.")
 
 
+class ExactSettings(_Section):
+    """How jobs that run under exact_torch are computed: it changes their time, not their bits."""
+
+    engine: Literal["auto", "native", "float64", "int8"] = Field(
+        default="auto",
+        description="What multiplies matrices: kernels compiled for this machine (`native`), torch "
+        "in float64, or torch in int8; `auto` is native if it passes its self-test, else float64.",
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Threads of one job; 0 gives a job as many as the cores that it asks for.",
+    )
+    instruction_set: Literal["native", "avx512", "avx2", "baseline"] = Field(
+        default="native",
+        description="The most of an x86-64 processor that jobs may use; `native` is all it has.",
+    )
+
+
 class ProviderSettings(_Section):
     """Selling compute: `assay provider run`."""
 
@@ -256,6 +276,9 @@ class ProviderSettings(_Section):
     )
     slots: int = Field(default=1, ge=1, le=256, description="Jobs run side by side.")
     slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
+    exact: ExactSettings = Field(
+        default_factory=ExactSettings, description="How exact jobs are computed."
+    )
     uid_first: int = Field(
         default=300_000,
         ge=65_536,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from assay_node.protocol.errors import LocalError
+from assay_provider.runtime.exact import FOLDER_INSIDE
 from assay_provider.runtime.launch_messages import Staging
 
 ARGUMENTS_FD: Final = 3
@@ -48,6 +49,7 @@ def bubblewrap_arguments(
     root: SystemRoot,
     staging: Staging,
     python_bound: bool,
+    exact_torch_bound: bool,
     environment: Mapping[str, str],
 ) -> list[str]:
     """Return bwrap's options, without the program's name and the command."""
@@ -58,6 +60,7 @@ def bubblewrap_arguments(
         *("--seccomp", str(SECCOMP_FD), "--json-status-fd", str(STATUS_FD)),
         *_system(root, staging),
         *_python(staging, python_bound=python_bound),
+        *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
         *_job_directories(staging),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         "--clearenv",

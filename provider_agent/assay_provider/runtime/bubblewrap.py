@@ -22,6 +22,7 @@ from assay_provider.runtime.arguments import (
     check_variables,
     limited_per_process,
 )
+from assay_provider.runtime.exact import under_mode, variables_under_mode
 from assay_provider.runtime.launch_messages import Collected, LaunchExit, LaunchSpec, Staging
 from assay_provider.runtime.launcher_client import LaunchedJob, Launcher
 from assay_provider.runtime.memory_budget import (
@@ -120,6 +121,8 @@ class BubblewrapSandbox:
                 f"there is no environment {request.runtime[:64]!r} here, only "
                 f"{environment.HOST_PYTHON!r}"
             )
+        if request.exact is not None and self.parts.launcher_config.exact_torch is None:
+            raise LocalError("exact_torch is not installed beside assay; install assay again")
         check_limits(request.limits, machine_memory_bytes=_MACHINE_MEMORY_BYTES)
         check_variables(request.environment)
         if not request.command or any("\0" in word for word in request.command):
@@ -194,17 +197,17 @@ class BubblewrapSandbox:
             root=environment.system_root(),
             staging=Staging(root=Path(config.staging_point)),
             python_bound=config.python_base is not None,
-            environment={
-                **environment.default_variables(platform.machine()),
-                **request.environment,
-            },
+            exact_torch_bound=config.exact_torch is not None,
+            environment=_variables(request),
         )
 
     def _command(self, request: RunRequest, *, limited: bool) -> list[str]:
+        exact = request.exact
+        command = under_mode(request.command, exact.mode) if exact else request.command
         if limited or self.parts.prlimit is None:
-            return list(request.command)
+            return list(command)
         return limited_per_process(
-            request.command,
+            command,
             memory_bytes=request.limits.memory_bytes,
             pids_max=request.limits.pids_max,
             prlimit=self.parts.prlimit,
@@ -221,6 +224,20 @@ class BubblewrapSandbox:
         if decision.verdict is Verdict.OK:
             decision = _judge_output(await job.collect()) or decision
         return _result(decision, exited, usage, job.log_tail())
+
+
+def _variables(request: RunRequest) -> dict[str, str]:
+    machine = platform.machine()
+    defaults = environment.default_variables(machine)
+    if request.exact is None:
+        return {**defaults, **request.environment}
+    return variables_under_mode(
+        defaults,
+        request.environment,
+        request.exact.setup,
+        machine=machine,
+        cpus=request.limits.cpus,
+    )
 
 
 def _final_usage(group: cgroups.Cgroup) -> cgroups.CgroupUsage:

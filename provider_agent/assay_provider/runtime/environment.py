@@ -6,6 +6,7 @@ happen to be installed beside it. Two providers agree on a `class` job only if t
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import platformdirs
+
 from assay_node.protocol.ids import Digest
 from assay_provider.runtime.arguments import SystemRoot
+from assay_provider.runtime.exact import FOLDER_INSIDE
 
 HOST_PYTHON: Final = "host-python"
 
@@ -96,9 +100,27 @@ def host_python() -> HostPython:
     )
 
 
+def exact_torch_package() -> str | None:
+    """Return the directory of the package exact_torch, wherever this install of Assay has it.
+
+    It is bound by itself, for an editable install keeps it in a checkout. Nothing of it is imported
+    here: torch may be missing.
+    """
+    found = importlib.util.find_spec("exact_torch")
+    places = None if found is None else found.submodule_search_locations
+    return str(Path(places[0]).resolve()) if places else None
+
+
+def exact_kernels() -> Path:
+    """Return where this user's kernels of exact_torch are kept: shared, for building takes long."""
+    return platformdirs.user_cache_path("exact-torch", appauthor=False)
+
+
 def default_variables(machine: str) -> dict[str, str]:
     """Return the variables of every job on a machine of this architecture, before its own."""
     variables = {**_JOB_VARIABLES, **cpu_variables(machine)}
+    if exact_torch_package() is not None:
+        variables["PYTHONPATH"] = FOLDER_INSIDE
     library_path = host_python().library_path
     return {**variables, "LD_LIBRARY_PATH": library_path} if library_path else variables
 

@@ -38,6 +38,11 @@ class Staging:
         return self.root / "environment"
 
     @property
+    def exact(self) -> Path:
+        """The folder that holds the package exact_torch."""
+        return self.root / "exact"
+
+    @property
     def input(self) -> Path:
         """The job's input directory."""
         return self.root / "input"
@@ -63,6 +68,10 @@ class LauncherConfig:
     python_base: str | None
     """Directory to bind as the base Python; None when it is below /usr, which is bound anyway."""
     site_packages: str | None
+    exact_torch: str | None
+    """Directory of the package exact_torch; None where it is not installed."""
+    exact_kernels: str
+    """Directory of the kernels that were built for it on this machine."""
     pyvenv_config: str
     environment_links: dict[str, str]
     """Links to make in the sandbox's virtual environment: path below it to target."""

@@ -80,6 +80,8 @@ def prepare(config: LauncherConfig) -> None:
         directory.mkdir()
     _stage_etc(staging)
     _stage_python(config, staging)
+    if config.exact_torch is not None:
+        _stage_exact_torch(config.exact_torch, config.exact_kernels, staging)
 
 
 def serve(config: LauncherConfig, control: socket.socket) -> None:
@@ -134,6 +136,13 @@ def _stage_python(config: LauncherConfig, staging: Staging) -> None:
         packages = staging.environment / "lib" / version / "site-packages"
         packages.mkdir(parents=True)
         mounts.bind(Path(config.site_packages), packages)
+
+
+def _stage_exact_torch(package: str, kernels: str, staging: Staging) -> None:
+    for source, name in ((package, "exact_torch"), (kernels, "kernels")):
+        target = staging.exact / name
+        target.mkdir(parents=True)
+        mounts.bind(Path(source), target)
 
 
 def _read_spec(descriptor: int) -> LaunchSpec:

@@ -81,9 +81,21 @@ def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherCon
         seccomp_hex=seccomp.compiled_filter().hex(),
         python_base=python.base,
         site_packages=python.site_packages,
+        exact_torch=environment.exact_torch_package(),
+        exact_kernels=str(_exact_kernels()),
         pyvenv_config=python.pyvenv_config,
         environment_links=dict(python.links),
     )
+
+
+def _exact_kernels() -> Path:
+    """Return the directory of exact_torch's kernels, which has to be there to be bound."""
+    path = environment.exact_kernels()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SandboxUnavailable(f"{path} cannot be made: {error}") from error
+    return path
 
 
 def _make_staging_point(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from assay_node.protocol.errors import LocalError
+from assay_provider.runtime.exact import ExactRun
 
 
 class SandboxUnavailable(LocalError):
@@ -81,6 +82,8 @@ class RunRequest:
     limits: RunLimits
     runtime: str
     """Name of the software environment, such as "host-python"."""
+    exact: ExactRun | None = None
+    """Runs the command, a Python script's, under a mode of exact_torch; None runs it as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,7 @@ class ScriptedProvider:
             "tier": "t1",
             "runtimes": ("host-python",),
             "software_digest": Digest(b"\x05" * 32),
+            "exact_modes": (),
             "slots": 4,
             "slot": Slot(
                 memory_bytes=1 << 33,

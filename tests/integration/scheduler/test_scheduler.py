@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import dag_cbor
 import pytest
 
 from assay_node.artifacts import ArtifactSettings, open_artifacts
@@ -88,8 +89,9 @@ class World:
     async def submit(self, **changes) -> Digest:
         inputs = self.artifacts["requester"]
         cid = await inputs.add_bytes(b"some input", codec=cids.RAW)
-        spec_cid, block = job_spec.encode(a_spec(inputs=cid))
-        await inputs.add_bytes(block, codec=cids.DAG_CBOR)
+        _, block = job_spec.encode(a_spec(inputs=cid, **changes.pop("spec", {})))
+        block = changes.pop("forge", lambda b: b)(block)
+        spec_cid = await inputs.add_bytes(block, codec=cids.DAG_CBOR)
         order = an_order(
             requester=changes.pop("requester", self.wallet.address),
             scheduler=self.scheduler_wallet,
@@ -581,6 +583,31 @@ async def test_a_restarted_scheduler_remembers_its_providers_and_waits_for_them(
     away = membership.away_s([operator(1), operator(77)])
     assert away[operator(1)] < POLICY.timing.lease_grace_s
     assert away[operator(77)] == float("inf")
+
+
+async def test_a_spec_that_compares_exactly_without_a_reason_is_refused_with_the_ways_out(world):
+    def forge(block):
+        return dag_cbor.encode({**dag_cbor.decode(block), "comparison": "exact"})
+
+    with pytest.raises(AssayError, match="spec is malformed") as error:
+        await world.submit(forge=forge)
+    for way in ('exact = "E21"', 'exact = "as-is"', 'comparison = "class"'):
+        assert way in str(error.value)
+    await world.submit(spec={"comparison": "exact", "exact": "as-is"})
+
+
+async def test_a_job_under_a_mode_waits_for_machines_that_passed_its_self_test(world):
+    job = await world.submit(spec={"comparison": "exact", "exact": "E21"})
+    record = await world.until(job, lambda r: "5 exact mode missing" in r.reason)
+    assert record.leases == ()
+    for provider in world.providers[1:4]:
+        await provider.hello(exact_modes=("E14", "E21"), generation=2)
+    await world.commit_all(job)
+    record = await world.ended(job)
+    assert record.state is JobState.SETTLED
+    assert {lease.operator for lease in record.leases} == {
+        provider.operator for provider in world.providers[1:4]
+    }
 
 
 async def test_an_order_for_audits_pays_for_them(world):

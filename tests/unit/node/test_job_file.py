@@ -1,10 +1,14 @@
 """job.toml and the flags over it."""
 
+from pathlib import Path
+
 import pytest
 
 from assay_node.job_file import read_job
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def read(folder, **overrides):
@@ -30,6 +34,43 @@ def test_flags_win_over_the_file_key_by_key(tmp_path):
     assert (job.resources.memory_bytes, job.resources.output_bytes) == (3 << 30, 1 << 20)
 
 
+@pytest.mark.parametrize(
+    ("keys", "means"),
+    [
+        ({}, ("class", None)),
+        ({"exact": "E21"}, ("exact", "E21")),
+        ({"exact": "as-is"}, ("exact", "as-is")),
+        ({"exact": "FMA", "comparison": "class"}, ("class", "FMA")),
+        ({"comparison": "class"}, ("class", None)),
+    ],
+)
+def test_what_is_exact_is_compared_exactly_unless_said_otherwise(tmp_path, keys, means):
+    job = read(tmp_path, command=["python", "/input/main.py"], **keys)
+    assert (job.comparison, job.exact) == means
+
+
+def test_an_exact_comparison_needs_a_reason_and_the_three_ways_out_are_named(tmp_path):
+    with pytest.raises(LocalError) as error:
+        read(tmp_path, command=["python", "/input/main.py"], comparison="exact")
+    for way in ('exact = "E21"', 'exact = "as-is"', 'comparison = "class"'):
+        assert way in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "means"), [("digits", ("exact", "E21")), ("sweep", ("class", None))]
+)
+def test_the_examples_say_what_they_are(name, means):
+    job = read(EXAMPLES / name)
+    assert (job.comparison, job.exact) == means
+
+
+@pytest.mark.parametrize("command", [["true"], ["python"], ["python", "-m", "job"], ["sh", "a.py"]])
+def test_a_mode_needs_a_python_script(tmp_path, command):
+    with pytest.raises(LocalError, match=r'write the command as \["python", SCRIPT, \.\.\.\]'):
+        read(tmp_path, command=command, exact="E14")
+    assert read(tmp_path, command=command, exact="as-is").exact == "as-is"
+
+
 def test_audits_and_panels_are_asked_for(tmp_path):
     (tmp_path / "job.toml").write_text('command = ["true"]\naudit_percent = 2.5\nescalate = true\n')
     job = read(tmp_path)
@@ -50,6 +91,7 @@ def test_audits_and_panels_are_asked_for(tmp_path):
         ('command = ["true"]\nreplicas = 9', "replicas"),
         ('command = ["true"]\nquorum = 1', "quorum"),
         ('command = ["true"]\ncomparison = "close"', "comparison"),
+        ('command = ["true"]\nexact = "E99"', "exact"),
         ('command = ["true"]\nmax_price = "cheap"', "cheap"),
         ('command = ["true"]\n[resources]\nmemory = "much"', "much"),
         ('command = ["true"]\nhardware_class = "H 100"', "hardware class"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,8 @@ from assay_node.protocol.receipt import (
     tag,
 )
 from assay_node.protocol.typed_data import recover
+from assay_provider.inventory.exact import ExactSupport
+from assay_provider.runtime.exact import ExactRun, ExactSetup
 from assay_provider.runtime.sandbox import SandboxUnavailable, Tier, Verdict
 from tests.fakes.sandbox import a_result
 from tests.unit.provider_agent.world import (
@@ -189,6 +192,32 @@ async def test_an_unforeseen_fault_of_one_lease_ends_that_lease_only(world: Worl
 
 async def test_a_spec_that_does_not_fit_is_handed_back(world: World) -> None:
     assert "no runtime" in (await handed_back(world, runtime="cuda-13")).reason
+
+
+async def test_a_job_under_a_mode_runs_where_the_self_test_passed(world: World) -> None:
+    spec = {"exact": "E14", "comparison": "exact"}
+    refused = "in mode E14, and this provider does not: torch is not installed"
+    world.supply = replace(world.supply, exact=ExactSupport(remark="torch is not installed"))
+    assert refused in (await handed_back(world, **spec)).reason
+    assert world.sandbox.requests == []
+    setup = ExactSetup(engine="int8", threads=2, instruction_set="avx2")
+    world.supply = replace(world.supply, exact=ExactSupport(modes=("E14",), setup=setup))
+    async with world.daemon():
+        await introduced(world)
+        for job in (world.spec(**spec), world.spec(exact="as-is", comparison="exact")):
+            assert (await world.scheduler.lease(world.signed_order(job))).accepted
+        await world.scheduler.committed(2)
+    runs = {request.exact for request, _ in world.sandbox.requests}
+    assert runs == {ExactRun(mode="E14", setup=setup), None}
+    commands = {request.command for request, _ in world.sandbox.requests}
+    assert commands == {("python", "/input/main.py")}  # the sandbox rewrites it
+
+
+async def test_an_offer_names_the_modes_that_passed(world: World) -> None:
+    async with world.daemon(exact=ExactSupport(modes=("E21", "FMA"))):
+        await introduced(world)
+        offer = open_offer(world.scheduler.hellos[-1].offer, DOMAIN)
+        assert offer.exact_modes == ("E21", "FMA")
 
 
 async def test_inputs_that_nobody_has_hand_the_lease_back(

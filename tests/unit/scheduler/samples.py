@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
-from assay_node.protocol.job_spec import Comparison, JobSpec, Resources
+from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources
 from assay_node.protocol.lease import LeaseState
 from assay_node.protocol.offer import Offer, Slot
 from assay_node.protocol.order import Order
@@ -46,6 +46,7 @@ def offer(who: Address, **changes: object) -> Offer:
         tier="t1",
         runtimes=("host-python",),
         software_digest=SOFTWARE,
+        exact_modes=("E21", "E14", "FMA"),
         slots=2,
         slot=SLOT,
         price_microusd_per_second=1000,
@@ -82,6 +83,7 @@ def job(
     admitted_at: float = NOW - 10,
     runtime: str = "host-python",
     comparison: Comparison = Comparison.EXACT,
+    exact: Exactness = Exactness.AS_IS,
     resources: Resources | None = None,
     **order_changes: object,
 ) -> JobView:
@@ -109,11 +111,12 @@ def job(
         order=replace(order, **order_changes),
         spec=JobSpec(
             name="sample",
-            command=("true",),
+            command=("python", "/input/main.py"),
             environment={},
             inputs=INPUTS,
             runtime=runtime,
             comparison=comparison.value,
+            exact=exact.value,
             resources=resources or Resources(),
         ),
         round_number=0,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay_node.protocol.job_spec import Comparison, Resources
+from assay_node.protocol.job_spec import Comparison, Exactness, Resources
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.units import GIB
 from assay_scheduler.decide import decide
@@ -212,6 +212,22 @@ def test_a_class_job_takes_the_software_that_is_complete_first():
 def test_an_exact_job_mixes_software():
     plan = plan_of([job()], [provider(A), provider(B, software_digest=OTHER_SOFTWARE), provider(C)])
     assert [who for _, who, _ in placed_at(plan)] == [A, B, C]
+
+
+def test_a_job_under_a_mode_goes_to_those_that_passed_its_self_test():
+    providers = [
+        provider(A, exact_modes=()),
+        provider(B, exact_modes=("E14",)),
+        *(provider(who, software_digest=OTHER_SOFTWARE) for who in (C, D)),
+        provider(E),
+    ]
+    plan = plan_of([job(draw=(A, B, C, D, E), exact=Exactness.E21)], providers)
+    assert [who for _, who, _ in placed_at(plan)] == [C, D, E]
+    for who in (A, B):
+        ((reason, _),) = verdict_on(plan.decisions[0], who).reasons
+        assert reason is Reason.EXACT_MODE_MISSING
+    as_it_is = plan_of([job(draw=(A, B, C), exact=Exactness.AS_IS)], providers)
+    assert [who for _, who, _ in placed_at(as_it_is)] == [A, B, C]
 
 
 def test_a_class_replacement_keeps_to_the_software_that_runs():

@@ -3,7 +3,7 @@
 import pytest
 
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.job_spec import Resources
+from assay_node.protocol.job_spec import Exactness, Resources
 from assay_node.protocol.units import GIB, MIB
 from assay_scheduler.feasibility import (
     REQUIREMENTS,
@@ -39,6 +39,18 @@ ROWS = [
         {"runtime": "torch-2"},
         {},
         "does not have the runtime 'torch-2'",
+    ),
+    (
+        Reason.EXACT_MODE_MISSING,
+        {"exact": Exactness.E21},
+        {"exact_modes": ()},
+        "passed no self-test of exact_torch; the job needs mode E21",
+    ),
+    (
+        Reason.EXACT_MODE_MISSING,
+        {"exact": Exactness.E21},
+        {"exact_modes": ("E14", "FMA")},
+        "runs exact programs in 'E14', 'FMA'; the job needs E21",
     ),
     (
         Reason.MEMORY_TOO_SMALL,

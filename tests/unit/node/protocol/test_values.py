@@ -130,8 +130,13 @@ def test_what_an_audit_adds_to_the_fee() -> None:
         {"environment": {"A-B": "x"}},
         {"environment": {"A": "x\0"}},
         {"comparison": "close"},
+        {"comparison": "exact"},
+        {"exact": "E99"},
+        {"exact": "E21", "command": ("true",)},
+        {"exact": "E21", "command": ("python", "-c", "pass")},
+        {"exact": "FMA", "command": ("python",), "comparison": "exact"},
         {"tier": "t9"},
-        {"version": 2},
+        {"version": 1},
         {"runtime": ""},
         {"inputs": "Qm"},
     ],
@@ -139,3 +144,9 @@ def test_what_an_audit_adds_to_the_fee() -> None:
 def test_a_spec_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(MalformedMessage):
         a_spec(**change)
+
+
+def test_only_a_mode_changes_how_a_command_runs() -> None:
+    assert a_spec(exact="E21", comparison="exact").mode == "E21"
+    assert a_spec(exact="as-is", comparison="exact").mode is None
+    assert a_spec().mode is None

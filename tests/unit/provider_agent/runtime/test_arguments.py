@@ -17,7 +17,11 @@ STAGING = Staging(root=Path("/stage"))
 
 def _arguments(**environment: str) -> list[str]:
     return bubblewrap_arguments(
-        root=ROOT, staging=STAGING, python_bound=True, environment=environment
+        root=ROOT,
+        staging=STAGING,
+        python_bound=True,
+        exact_torch_bound=True,
+        environment=environment,
     )
 
 
@@ -60,9 +64,12 @@ def test_variables_come_in_a_fixed_order_and_whole() -> None:
 
 
 def test_a_python_below_usr_needs_no_mount_of_its_own() -> None:
-    arguments = bubblewrap_arguments(root=ROOT, staging=STAGING, python_bound=False, environment={})
+    arguments = bubblewrap_arguments(
+        root=ROOT, staging=STAGING, python_bound=False, exact_torch_bound=False, environment={}
+    )
 
     assert "/opt/python" not in arguments
+    assert "/opt/exact" not in arguments
     assert "/opt/environment" in arguments
 
 
