@@ -78,8 +78,8 @@ REASONS_INTRODUCTION: Final = """
 OPS_INTRODUCTION: Final = """
 # Operations that exact_torch defines
 
-Version {version} of [the specification](exact-torch.md), which says what the rules and functions named
-here are. Names are ATen's; an in-place or `out=` form is the operation and then a copy. What is not
+Version {version} of [the specification](exact-torch.md), which says what the rules and functions
+named here are. Names are ATen's; an in-place or `out=` form is the operation and then a copy. What is not
 here is refused with `UnsupportedOp`.
 """
 

@@ -12,7 +12,8 @@ from exact_torch.self_test import self_test
 def main() -> int:
     """Parse, then run the script as `python SCRIPT ARGS...` would; return the exit status.
 
-    0: it ran; 1: no engine of this machine passes its self-test; 3: an op was refused.
+    0: it ran; 1: no engine of this machine passes its self-test; 2: there is no such script;
+    3: an op was refused.
     """
     parser = argparse.ArgumentParser(
         prog="python -m exact_torch",
@@ -36,8 +37,12 @@ def main() -> int:
     options = parser.parse_args()
     if options.script is None:
         return _test(options.device)
+    if not Path(options.script).is_file():
+        sys.stderr.write(f"exact_torch: there is no script {options.script}\n")
+        return 2
     sys.argv = [options.script, *options.arguments]
-    sys.path.insert(0, str(Path(options.script).resolve().parent))
+    # in place of the working directory, which `-m` puts there
+    sys.path[0] = str(Path(options.script).resolve().parent)
     try:
         if options.report:
             return _report(options.script, options.mode)

@@ -14,6 +14,7 @@ ENGINE_VARIABLE: Final = "EXACT_TORCH_ENGINE"
 AUTO: Final = "auto"
 
 _chosen: dict[str, TorchKernels] = {}
+_passed_over: dict[str, str] = {}
 _requested: str | None = None
 
 
@@ -37,6 +38,9 @@ ENGINES: Final[dict[str, Callable[[], TorchKernels]]] = {
 }
 """Engines by the names that `EXACT_TORCH_ENGINE` takes, beside "auto"."""
 
+ONLY_ON: Final = {"native": "cpu"}
+"""Engines that compute on one type of device only."""
+
 AUTO_ORDER: Final = {"cpu": ("native", "float64"), "cuda": ("cuda", "float64")}
 
 
@@ -50,6 +54,11 @@ def kernels_for(device: torch.device) -> TorchKernels:
     if found is None:
         found = _chosen[device.type] = _choose(device)
     return found
+
+
+def passed_over(device: torch.device) -> str:
+    """Return which engines were refused before the one that was chosen, and why; may be empty."""
+    return _passed_over.get(device.type, "")
 
 
 def requested_engine() -> str:
@@ -83,11 +92,14 @@ def _choose(device: torch.device) -> TorchKernels:
     reasons = []
     for name in candidates:
         try:
+            if ONLY_ON.get(name, device.type) != device.type:
+                raise EngineRefused(f"it computes on {ONLY_ON[name]} only")
             kernels = ENGINES[name]()
             check_kernels(kernels, device)
         except EngineRefused as refusal:
             reasons.append(f"{name}: {refusal}")
         else:
+            _passed_over[device.type] = "; ".join(reasons)
             return kernels
     raise EngineRefused(
         f"no engine is exact on {device.type}: " + "; ".join(reasons) + ". A job cannot run here "

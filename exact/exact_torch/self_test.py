@@ -38,13 +38,14 @@ class SelfTest:
 
 def self_test(device: str = "cpu") -> SelfTest:
     """Choose the engine of a device as the mode would, and test it; raise nothing."""
-    from exact_torch.engines import kernels_for
+    from exact_torch.engines import kernels_for, passed_over
 
     try:
         kernels = kernels_for(torch.device(device))
     except (ExactTorchError, RuntimeError) as error:
         return SelfTest(device=device, engine=None, reason=str(error))
-    return SelfTest(device=device, engine=kernels.name, reason="")
+    over = passed_over(torch.device(device))
+    return SelfTest(device=device, engine=kernels.name, reason=over)
 
 
 def check_kernels(kernels: TorchKernels, device: torch.device) -> None:
@@ -115,6 +116,49 @@ def _check_against_reference(kernels: TorchKernels, device: torch.device) -> Non
     for dims in ((0,), (1,), (0, 1)):
         got = kernels.sum(rows.to(device), dims, keepdim=True)
         _expect("sum", got, reference.sum(rows, dims, keepdim=True))
+    _check_training(kernels, device, finite)
+
+
+def _check_training(kernels: TorchKernels, device: torch.device, x: torch.Tensor) -> None:
+    """Check the fused chain, gradients of rows, sums by index and optimizer steps."""
+    reference = TorchKernels()
+    x = (x[:24] * 2.0**-64).clamp(-64, 64)
+    there = x.to(device)
+    product = kernels.contract(there, there.t(), Precision.FMA, addend=there[:, :24], alpha=0.5)
+    expected = reference.contract(x, x.t(), Precision.FMA, addend=x[:, :24], alpha=0.5)
+    _expect("FMA product", product, expected)
+    g = x.flip(1).contiguous()
+    for log in (False, True):
+        got = kernels.softmax_backward(g.to(device), there, log=log)
+        _expect("softmax's gradient", got, reference.softmax_backward(g, x, log=log))
+    mean, rstd = x[:, 0].contiguous(), x[:, 1].abs().contiguous()
+    moved = [t.to(device) for t in (g, x, mean, rstd, x[0].contiguous())]
+    gradients = kernels.layer_norm_backward(moved[0], moved[1], moved[2], moved[3], moved[4])
+    norms = reference.layer_norm_backward(g, x, mean, rstd, x[0].contiguous())
+    for got, wanted in zip(gradients, norms, strict=True):
+        _expect("layer_norm's gradient", got, wanted)
+    index = torch.arange(len(x)) * 7 % 5
+    got = kernels.sum_at(there, index.to(device), 5)
+    _expect("sum by index", got, reference.sum_at(x, index, 5))
+    _expect("float64 sum", kernels.sum(there.double(), (0,), keepdim=False),
+            reference.sum(x.double(), (0,), keepdim=False))  # fmt: skip
+    _check_steps(kernels, device, x)
+
+
+def _check_steps(kernels: TorchKernels, device: torch.device, x: torch.Tensor) -> None:
+    ours, theirs = ([row.clone().to(place) for row in x[:4]] for place in (device, "cpu"))
+    for states, engine in ((ours, kernels), (theirs, TorchKernels())):
+        states[3].abs_()
+        engine.adam_step(
+            states[0], states[1], states[2], states[3], step=3, lr=0.125, beta1=0.9, beta2=0.999,
+            eps=1e-8, weight_decay=0.25, decoupled=True,
+        )  # fmt: skip
+        engine.sgd_step(
+            states[0], states[1], states[2], first=False, lr=0.125, momentum=0.9, dampening=0.0,
+            weight_decay=0.25, nesterov=True,
+        )  # fmt: skip
+    for got, expected in zip(ours, theirs, strict=True):
+        _expect("optimizer step", got, expected)
 
 
 def _expect(what: str, got: torch.Tensor, expected: torch.Tensor) -> None:

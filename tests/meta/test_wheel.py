@@ -24,6 +24,7 @@ def test_top_level_names(names: list[str]) -> None:
         "assay_node",
         "assay_provider",
         "assay_scheduler",
+        "exact_torch",
         "assay-0.1.0.dist-info",
     }
 
@@ -37,6 +38,9 @@ def test_top_level_names(names: list[str]) -> None:
         ("scheduler", "**/py.typed"),
         ("provider_agent", "**/py.typed"),
         ("provider_agent", "assay_provider/runtime/*.txt"),
+        ("exact", "**/py.typed"),
+        ("exact", "exact_torch/native/kernels/*"),
+        ("exact", "exact_torch/cuda/sources/*"),
     ],
 )
 def test_data_files_are_in_the_wheel(names: list[str], folder: str, pattern: str) -> None:
@@ -48,5 +52,6 @@ def test_data_files_are_in_the_wheel(names: list[str], folder: str, pattern: str
 
 def test_nothing_is_in_the_wheel_that_is_no_source(names: list[str]) -> None:
     kinds = {Path(name).suffix for name in names if ".dist-info/" not in name}
-    assert kinds <= {".py", ".typed", ".json", ".txt", ".sql", ".mako", ".ini"}
+    plain = {".py", ".typed", ".json", ".txt", ".sql", ".mako", ".ini"}
+    assert kinds <= plain | {".cpp", ".hpp", ".inc", ".cu"}
     assert "assay-0.1.0.dist-info/licenses/LICENSE" in names

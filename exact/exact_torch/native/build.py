@@ -13,6 +13,9 @@ from typing import Final
 from exact_torch.errors import EngineRefused
 
 ISA_VARIABLE: Final = "EXACT_TORCH_ISA"
+KERNELS_VARIABLE: Final = "EXACT_TORCH_KERNELS"
+"""Names a directory of built libraries, looked at before the others; a job may only read it."""
+
 SOURCES: Final = Path(__file__).parent / "kernels"
 UNITS: Final = ("contraction.cpp", "rows.cpp", "elementwise.cpp", "optimizers.cpp", "random.cpp")
 FLAGS: Final = (
@@ -94,9 +97,14 @@ def _version(isa: str) -> str:
 
 
 def _directories() -> list[Path]:
-    """Return where libraries are kept: beside the sources, else in the user's cache."""
+    """Return where libraries are kept: where one says, beside the sources, in the user's cache."""
+    named = os.environ.get(KERNELS_VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return [Path(__file__).parent / "built", Path(cache) / "exact-torch"]
+    return [
+        *([Path(named)] if named else []),
+        Path(__file__).parent / "built",
+        Path(cache) / "exact-torch",
+    ]
 
 
 def _build(isa: str, name: str) -> Path:

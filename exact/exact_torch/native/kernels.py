@@ -14,7 +14,7 @@ from exact_torch.kernels import BINARY, UNARY, TorchKernels
 from exact_torch.native import build
 
 _PRECISIONS: Final = {Precision.E21: 0, Precision.E14: 1, Precision.FMA: 2}
-_NATIVE_UNARY: Final = frozenset(UNARY) - {"log1p"}
+_NATIVE_UNARY: Final = frozenset(UNARY)
 _NATIVE_BINARY: Final = frozenset(BINARY)
 
 
