@@ -79,8 +79,8 @@ OPS_INTRODUCTION: Final = """
 # Operations that exact_torch defines
 
 Version {version} of [the specification](exact-torch.md), which says what the rules and functions
-named here are. Names are ATen's; an in-place or `out=` form is the operation and then a copy. What is not
-here is refused with `UnsupportedOp`.
+named here are. Names are ATen's; an in-place or `out=` form is the operation and then a copy. What
+is not here is refused with `UnsupportedOp`.
 """
 
 WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "assignment", "job_spec")
