@@ -1,11 +1,14 @@
 """Matrix products."""
 
+import math
+
 import torch
+from torch.nn import functional
 
 from exact_torch.arithmetic.bits import F32
 from exact_torch.errors import UnsupportedOp
 from exact_torch.state import active_precision, kernels
-from exact_torch.table import Rule, define
+from exact_torch.table import Rule, define, replace
 
 Number = float | int
 
@@ -96,6 +99,19 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     """Apply an affine map to the last dimension."""
     rows = contract(x.reshape(-1, x.shape[-1]), weight.t(), addend=bias)
     return rows.reshape(*x.shape[:-1], weight.shape[0])
+
+
+@replace(functional.linear, rule=Rule.CONTRACTION, meaning="x @ weightᵀ + bias, rounded once")
+def linear_above_autograd(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Apply an affine map; torch makes it one op or two, by the strides and shape of its input."""
+    if weight.dim() != 2:
+        product = torch.matmul(input, weight.t())
+        return product if bias is None else product + bias
+    rows = input.reshape(math.prod(input.shape[:-1]), input.shape[-1])
+    result = torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
+    return result.reshape(*input.shape[:-1], weight.shape[0])
 
 
 @define(
