@@ -4,6 +4,7 @@ One draw of n numbers uses the blocks with counters (i, 0, 0, 0), i = 0 … ceil
 key; the four words of a block are four consecutive numbers.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import torch
@@ -17,6 +18,10 @@ MULTIPLIER_1: Final = 0xCD9E8D57
 WEYL_0: Final = 0x9E3779B9
 WEYL_1: Final = 0xBB67AE85
 MASK: Final = 0xFFFFFFFF
+TWO_PI: Final = float.fromhex("0x1.921fb54442d18p+2")
+
+PIECE_PAIRS: Final = 1 << 16
+"""Pairs of normal numbers made at a time: a few MiB in all their steps."""
 
 
 def blocks(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
@@ -43,12 +48,14 @@ def _multiply(a: int, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
 
 
-def words(key: int, count: int, device: torch.device | str) -> torch.Tensor:
-    """Return `count` words, int64 in [0, 2^32), of the stream with this 64-bit key."""
-    index = torch.arange((count + 3) // 4, dtype=I64, device=device)
+def words(key: int, count: int, device: torch.device | str, start: int = 0) -> torch.Tensor:
+    """Return words `start` to `start + count`, int64 in [0, 2^32), of a 64-bit key's stream."""
+    first = start // 4
+    index = torch.arange(first, (start + count + 3) // 4, dtype=I64, device=device)
     zero = torch.zeros_like(index)
     counter = (index & MASK, index >> 32, zero, zero)
-    return torch.stack(blocks(counter, (key & MASK, key >> 32)), 1).reshape(-1)[:count]
+    drawn = torch.stack(blocks(counter, (key & MASK, key >> 32)), 1).reshape(-1)
+    return drawn[start - 4 * first :][:count]
 
 
 def uniform(key: int, count: int, device: torch.device | str) -> torch.Tensor:
@@ -63,13 +70,28 @@ def uniform64(key: int, count: int, device: torch.device | str) -> torch.Tensor:
 
 
 def normal(key: int, count: int, device: torch.device | str) -> torch.Tensor:
-    """Return standard normal float64 by Box and Muller: cosines, then sines, of n/2 pairs.
+    """Return standard normal float64; `normal_pieces` has the formula."""
+    result = torch.empty(count, dtype=F64, device=device)
+    for where, piece in normal_pieces(key, count, device):
+        result[where] = piece
+    return result
 
-    u1 = (word + 1)/2^32 in (0, 1], u2 = word/2^32: sqrt(-2 ln u1) · (cos, sin)(2 pi u2).
+
+def normal_pieces(
+    key: int, count: int, device: torch.device | str
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield standard normal float64 by Box and Muller, a piece and its place at a time.
+
+    u1 = (word + 1)/2^32 in (0, 1], u2 = word/2^32 of the first and the second half of 2·ceil(n/2)
+    words: sqrt(-2 ln u1)·cos(2 pi u2) of all pairs, then the sines.
     """
     pairs = (count + 1) // 2
-    both = words(key, 2 * pairs, device).to(F64)
-    u1, u2 = (both[:pairs] + 1.0) * 2.0**-32, both[pairs:] * 2.0**-32
-    radius = torch.sqrt(functions.log64(u1) * constant(-2.0, u1))
-    sine, cosine = functions.sin_cos(u2 * constant(float.fromhex("0x1.921fb54442d18p+2"), u2))
-    return torch.cat([radius * cosine, radius * sine])[:count]
+    for start in range(0, pairs, PIECE_PAIRS):
+        size = min(PIECE_PAIRS, pairs - start)
+        u1 = (words(key, size, device, start).to(F64) + 1.0) * 2.0**-32
+        u2 = words(key, size, device, pairs + start).to(F64) * 2.0**-32
+        radius = torch.sqrt(functions.log64(u1) * constant(-2.0, u1))
+        sine, cosine = functions.sin_cos(u2 * constant(TWO_PI, u2))
+        yield slice(start, start + size), radius * cosine
+        rest = min(size, count - pairs - start)
+        yield slice(pairs + start, pairs + start + rest), (radius * sine)[:rest]

@@ -12,6 +12,9 @@ from torch.nn import functional
 from exact_torch.errors import UnsupportedOp
 from exact_torch.table import Rule, replace
 
+SCORES_MAX = 1 << 20
+"""Scores computed at a time without gradients: 4 MiB of float32, and a few times that beside."""
+
 
 @replace(
     functional.scaled_dot_product_attention,
@@ -55,10 +58,39 @@ def scaled_dot_product_attention(
     with torch.autocast(query.device.type, enabled=False):
         if enable_gqa:
             key, value = _repeated(key, query.shape[-3]), _repeated(value, query.shape[-3])
-        weights = _weights(query.float(), key.float(), attn_mask, scale, is_causal=is_causal)
-        if dropout_p > 0.0:
-            weights = functional.dropout(weights, dropout_p)
-        return torch.matmul(weights, value.float()).to(kind)
+        factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+        if dropout_p > 0.0 or torch.is_grad_enabled():
+            weights = _weights(query.float(), key.float(), attn_mask, factor, is_causal=is_causal)
+            if dropout_p > 0.0:
+                weights = functional.dropout(weights, dropout_p)
+            return torch.matmul(weights, value.float()).to(kind)
+        return _in_slices(query, key, value, attn_mask, factor, is_causal=is_causal).to(kind)
+
+
+def _in_slices(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+    *,
+    is_causal: bool,
+) -> torch.Tensor:
+    """Attend a few members of the batch at a time, where no gradient needs all scores at once."""
+    members = query.shape[0]
+    step = max(1, SCORES_MAX // max(1, math.prod(query.shape[1:-1]) * key.shape[-2]))
+    alike = key.shape[0] == value.shape[0] == members
+    if query.dim() < 4 or not alike or key.dim() != query.dim() or step >= members:
+        weights = _weights(query.float(), key.float(), mask, scale, is_causal=is_causal)
+        return torch.matmul(weights, value.float())
+    own = mask is not None and mask.dim() == query.dim() and mask.shape[0] == members
+    parts = []
+    for start in range(0, members, step):
+        here = slice(start, start + step)
+        seen = mask[here] if mask is not None and own else mask
+        weights = _weights(query[here].float(), key[here].float(), seen, scale, is_causal=is_causal)
+        parts.append(torch.matmul(weights, value[here].float()))
+    return torch.cat(parts)
 
 
 def _check(*tensors: torch.Tensor) -> None:
@@ -82,11 +114,11 @@ def _weights(
     query: torch.Tensor,
     key: torch.Tensor,
     mask: torch.Tensor | None,
-    scale: float | None,
+    scale: float,
     *,
     is_causal: bool,
 ) -> torch.Tensor:
-    scores = _scores(query, key, 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = _scores(query, key, scale)
     if is_causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is None:

@@ -121,7 +121,7 @@ def randn(
 ) -> torch.Tensor:
     """Draw from the standard normal distribution."""
     kind = _floating("randn", dtype)
-    return to_type(_standard(size, generator, device), kind)
+    return _drawn(size, kind, generator, device, lambda z: z)
 
 
 @define("randn_like", rule=Rule.RANDOM, meaning="as randn")
@@ -166,7 +166,7 @@ def normal(
     tensors = [a for a in (mean, std) if isinstance(a, torch.Tensor)]
     if not tensors:
         kind = _floating("normal", dtype)
-        return to_type(_scaled(_standard(size or (), generator, device), mean, std), kind)
+        return _drawn(size or (), kind, generator, device, lambda z: _scaled(z, mean, std))
     shape = torch.broadcast_shapes(*(a.shape for a in tensors))
     kind = _floating("normal", torch.result_type(mean, std))
     return to_type(_scaled(_standard(shape, generator, tensors[0].device), mean, std), kind)
@@ -182,7 +182,22 @@ def log_normal_(
 
 
 def _normal_like(x: torch.Tensor, mean: float, std: float, generator: Generator) -> torch.Tensor:
-    return to_type(_scaled(_standard(x.shape, generator, x.device), mean, std), x.dtype)
+    return _drawn(x.shape, x.dtype, generator, x.device, lambda z: _scaled(z, mean, std))
+
+
+def _drawn(
+    size: Sequence[int],
+    kind: torch.dtype,
+    generator: Generator,
+    device: torch.device | None,
+    change: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Return changed standard normal numbers of a type; float64 is made in small pieces only."""
+    count = math.prod(size)
+    result = torch.empty(count, dtype=kind, device=device)
+    for where, z in philox.normal_pieces(next_key(generator), count, device or "cpu"):
+        result[where] = to_type(change(z), kind)
+    return result.reshape(tuple(size))
 
 
 def _standard(
