@@ -38,7 +38,10 @@ async def exact_support(
     is remembered: a compiler may be installed before the next start.
     """
     folder = exact_kernels()
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    try:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    except OSError:  # nothing can be remembered or kept here
+        return await try_exact(sandbox, setup, memory_bytes=memory_bytes, cpus=cpus)
     path = folder / f"self-test-{_digest(dataclasses.asdict(setup))}.json"
     async with _locked(path.with_suffix(".lock")):
         known = await asyncio.to_thread(_remembered, path)

@@ -70,8 +70,8 @@ class LauncherConfig:
     site_packages: str | None
     exact_torch: str | None
     """Directory of the package exact_torch; None where it is not installed."""
-    exact_kernels: str
-    """Directory of the kernels that were built for it on this machine."""
+    exact_kernels: str | None
+    """Directory of the kernels that were built for it here; None if there can be none."""
     pyvenv_config: str
     environment_links: dict[str, str]
     """Links to make in the sandbox's virtual environment: path below it to target."""

@@ -138,8 +138,10 @@ def _stage_python(config: LauncherConfig, staging: Staging) -> None:
         mounts.bind(Path(config.site_packages), packages)
 
 
-def _stage_exact_torch(package: str, kernels: str, staging: Staging) -> None:
+def _stage_exact_torch(package: str, kernels: str | None, staging: Staging) -> None:
     for source, name in ((package, "exact_torch"), (kernels, "kernels")):
+        if source is None:
+            continue
         target = staging.exact / name
         target.mkdir(parents=True)
         mounts.bind(Path(source), target)

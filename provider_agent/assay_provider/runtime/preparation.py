@@ -1,5 +1,6 @@
 """What a sandbox is told about its machine, and what it finds there when it opens."""
 
+import logging
 import os
 import shutil
 import stat
@@ -12,6 +13,8 @@ from assay_node.protocol.errors import LocalError
 from assay_provider.runtime import cgroup_detection, environment, seccomp
 from assay_provider.runtime.launch_messages import LauncherConfig
 from assay_provider.runtime.sandbox import SandboxUnavailable
+
+logger = logging.getLogger(__name__)
 
 UID_FIRST_MIN: Final = 65_536
 """Below lie the uids of people and services of this machine."""
@@ -82,20 +85,24 @@ def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherCon
         python_base=python.base,
         site_packages=python.site_packages,
         exact_torch=environment.exact_torch_package(),
-        exact_kernels=str(_exact_kernels()),
+        exact_kernels=_exact_kernels(),
         pyvenv_config=python.pyvenv_config,
         environment_links=dict(python.links),
     )
 
 
-def _exact_kernels() -> Path:
-    """Return the directory of exact_torch's kernels, which has to be there to be bound."""
+def _exact_kernels() -> str | None:
+    """Return the directory of exact_torch's kernels, which has to be there to be bound.
+
+    A user without a home has none: jobs then use what lies in the package, or compute without.
+    """
     path = environment.exact_kernels()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SandboxUnavailable(f"{path} cannot be made: {error}") from error
-    return path
+        logger.warning("kernels of exact_torch cannot be kept in %s: %s", path, error)
+        return None
+    return str(path)
 
 
 def _make_staging_point(path: Path) -> None:

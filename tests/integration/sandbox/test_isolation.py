@@ -91,12 +91,13 @@ async def test_files_of_the_daemon_are_not_there(shell: RunShell, tmp_path: Path
 
 
 async def test_only_packages_of_the_environment_are_there(shell: RunShell) -> None:
-    result = await shell("ls / /opt /opt/environment/bin")
+    result = await shell("ls / /opt /opt/environment/bin /opt/exact")
 
     assert set(result.log_tail.decode().split()) <= {
         *("/:", "/opt:", "/opt/environment/bin:", "bin", "dev", "etc", "input", "lib", "lib32"),
         *("lib64", "libx32", "opt", "output", "proc", "sbin", "tmp", "usr", "environment"),
         *("python", "python3", f"python3.{os.sys.version_info.minor}"),
+        *("exact", "/opt/exact:", "exact_torch", "kernels"),
     }
 
 
