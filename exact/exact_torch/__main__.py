@@ -50,7 +50,7 @@ def main() -> int:
             runpy.run_path(options.script, run_name="__main__")
     except exact_torch.ExactTorchError as error:
         sys.stderr.write(f"exact_torch: {type(error).__name__}: {error}\n")
-        return 3
+        return 1 if isinstance(error, exact_torch.EngineRefused) else 3
     return 0
 
 

@@ -25,9 +25,12 @@ SMALL_EXAMPLES = settings(max_examples=60, deadline=None)
 def engine(name: str) -> TorchKernels:
     try:
         kernels = ENGINES[name]()
-        check_kernels(kernels, CPU)
+        if name == "int8":  # wrong by nature on processors without VNNI; the others may not be
+            check_kernels(kernels, CPU)
     except EngineRefused as refusal:
-        pytest.skip(f"engine {name} is refused here: {refusal}")
+        pytest.skip(f"engine {name} is not to be had here: {refusal}")
+    if name != "int8":
+        check_kernels(kernels, CPU)
     return kernels
 
 

@@ -38,9 +38,9 @@ TRUTHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def native() -> TorchKernels:
     try:
         kernels = ENGINES["native"]()
-        check_kernels(kernels, torch.device("cpu"))
     except EngineRefused as refusal:
-        pytest.skip(f"the native engine is refused here: {refusal}")
+        pytest.skip(f"the native engine cannot be built here: {refusal}")
+    check_kernels(kernels, torch.device("cpu"))  # one that is not exact fails the test
     return kernels
 
 
