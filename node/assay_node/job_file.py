@@ -10,7 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.job_spec import Comparison, Exactness, Resources, check_exactness
+from assay_node.protocol.job_spec import (
+    HOST_PYTHON,
+    WASM,
+    Comparison,
+    Exactness,
+    Resources,
+    Tier,
+    check_exactness,
+    check_runtime,
+)
 from assay_node.protocol.units import parse_size, usd_to_microusd
 from assay_node.services.requesting import JobRequest
 
@@ -33,6 +42,8 @@ class ResourceTable(_Strict):
     output: str = Field("64M", description="Space in /output.")
     output_files: int = Field(1000, ge=1, le=10_000, description="Files in /output.")
     inputs: str = Field("256M", description="Size of the job's directory.")
+    gpus: int = Field(0, ge=0, le=64, description="GPUs, each to this job alone.")
+    gpu_memory: str = Field("0", description="Memory of each GPU.")
 
 
 class JobFile(_Strict):
@@ -41,7 +52,15 @@ class JobFile(_Strict):
     name: str | None = Field(None, description="A label; the directory's name by default.")
     command: list[str] = Field(description="What to run; the directory is mounted at /input.")
     environment: dict[str, str] = Field({}, description="Environment variables of the job.")
-    runtime: str = Field("host-python", description="Environment to run in.")
+    runtime: str | None = Field(
+        None,
+        description="CID of an environment (`assay env build`); by default the provider's own "
+        "Python, `host-python`, or for tier t0 `wasm`.",
+    )
+    tier: Tier = Field(
+        Tier.T1,
+        description="The weakest isolation that will do: t0 (a WebAssembly module), t1, t2.",
+    )
     exact: Exactness | None = Field(
         None, description="E21, E14 or FMA: run under exact_torch; as-is: exact anyway."
     )
@@ -97,12 +116,30 @@ def read_job(directory: Path, overrides: Mapping[str, Any], *, default_class: st
         key = ".".join(str(part) for part in first["loc"])
         raise LocalError(f"{path}: {key}: {first['msg']}") from None
     comparison = job.comparison or (Comparison.CLASS if job.exact is None else Comparison.EXACT)
+    runtime = job.runtime or (WASM if job.tier is Tier.T0 else HOST_PYTHON)
     try:
+        limits = _resources(job.resources)
         check_exactness(tuple(job.command), comparison, job.exact)
+        check_runtime(job.tier, runtime, limits)
     except MalformedMessage as error:
         raise LocalError(f"{path}: {error}") from None
     hardware_class = hardware_class_digest(job.hardware_class or default_class)
-    return _request(directory, job, comparison, hardware_class)
+    job = job.model_copy(update={"runtime": runtime, "comparison": comparison})
+    return _request(directory, job, limits, hardware_class)
+
+
+def _resources(table: ResourceTable) -> Resources:
+    return Resources(
+        memory_bytes=parse_size(table.memory),
+        cpus_milli=max(1, round(table.cpus * 1000)),
+        pids_max=table.pids,
+        scratch_bytes=parse_size(table.scratch),
+        output_bytes=parse_size(table.output),
+        output_files_max=table.output_files,
+        input_bytes=parse_size(table.inputs),
+        gpus=table.gpus,
+        gpu_memory_bytes=parse_size(table.gpu_memory),
+    )
 
 
 def _read_table(path: Path) -> dict[str, Any]:
@@ -115,9 +152,10 @@ def _read_table(path: Path) -> dict[str, Any]:
 
 
 def _request(
-    directory: Path, job: JobFile, comparison: Comparison, hardware_class: Digest
+    directory: Path, job: JobFile, limits: Resources, hardware_class: Digest
 ) -> JobRequest:
-    limits = job.resources
+    assert job.runtime is not None, "read_job has filled it in"
+    assert job.comparison is not None, "read_job has filled it in"
     quorum = job.quorum if job.quorum is not None else job.replicas // 2 + 1
     if not job.replicas < 2 * quorum <= 2 * job.replicas:
         raise LocalError(
@@ -129,17 +167,10 @@ def _request(
         name=job.name or directory.resolve().name,
         command=tuple(job.command),
         environment=job.environment,
-        resources=Resources(
-            memory_bytes=parse_size(limits.memory),
-            cpus_milli=max(1, round(limits.cpus * 1000)),
-            pids_max=limits.pids,
-            scratch_bytes=parse_size(limits.scratch),
-            output_bytes=parse_size(limits.output),
-            output_files_max=limits.output_files,
-            input_bytes=parse_size(limits.inputs),
-        ),
+        resources=limits,
         runtime=job.runtime,
-        comparison=comparison,
+        tier=job.tier.value,
+        comparison=job.comparison,
         exact=job.exact,
         hardware_class=hardware_class,
         max_rate_microusd=usd_to_microusd(job.max_price),

@@ -165,7 +165,7 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         operator=operator_of(settings),
         hardware_class=hardware_class_digest(settings.hardware_class),
         cpu_model=machine.cpu_model,
-        tier=Tier.T1.value,
+        tiers=(Tier.T1.value,),
         runtimes=(HOST_PYTHON,),
         software_digest=environment_digest(),
         slots=settings.slots,

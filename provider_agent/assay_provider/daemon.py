@@ -100,15 +100,15 @@ def check_isolation(report: SelfTestReport, supply: Supply) -> None:
     Raises:
         LocalError: with what failed and the remedy for each.
     """
-    if report.tier.value == supply.tier:
+    if report.tier.value in supply.tiers:
         return
     failures = "; ".join(f"{item.name}: {item.detail}. {item.remedy}" for item in report.failures)
     if report.tier is Tier.T1_WEAK and supply.allow_weak_isolation:
         logger.warning("jobs are isolated weakly, which a local chain may do: %s", failures)
         return
     raise LocalError(
-        f"this machine isolates jobs at tier {report.tier.value}, not {supply.tier} as its offer "
-        f"would say, so it serves none: {failures or 'see assay doctor'}"
+        f"this machine isolates jobs at tier {report.tier.value}, not {supply.tiers[0]} as its "
+        f"offer would say, so it serves none: {failures or 'see assay doctor'}"
     )
 
 

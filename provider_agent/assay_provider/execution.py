@@ -41,6 +41,15 @@ OUTPUT_SLACK_BYTES: Final = 1 * MIB
 """The sandbox enforces the job's own limit; this much more has room for a failure record."""
 
 
+_SIZES: Final = (
+    "memory_bytes",
+    "scratch_bytes",
+    "output_bytes",
+    "input_bytes",
+    "gpu_memory_bytes",
+)
+
+
 class Schedulers(Protocol):
     """Where specs and inputs come from."""
 
@@ -196,9 +205,11 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
     Raises:
         Refused: naming what does not fit.
     """
-    if spec.tier != supply.tier:
-        raise Refused(f"the job needs tier {spec.tier}; this provider isolates at {supply.tier}")
-    if spec.runtime not in supply.runtimes:
+    if not any(tier in supply.tiers for tier in job_spec.tiers_accepted(spec.tier)):
+        raise Refused(
+            f"the job needs tier {spec.tier}; this provider isolates at {', '.join(supply.tiers)}"
+        )
+    if job_spec.runtime_kind(spec.runtime) not in supply.runtimes:
         raise Refused(f"this provider has no runtime {spec.runtime!r}")
     if spec.mode is not None and spec.mode not in supply.exact.modes:
         raise Refused(
@@ -210,7 +221,15 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
             f"the job needs {spec.resources.cpus_milli / 1000:g} CPUs; a slot has "
             f"{supply.slot.cpus_milli / 1000:g}"
         )
-    for name in ("memory_bytes", "scratch_bytes", "output_bytes", "input_bytes"):
+    if spec.resources.gpus > supply.slot.gpus:
+        raise Refused(f"the job needs {spec.resources.gpus} GPUs; a slot has {supply.slot.gpus}")
+    for name in (
+        "memory_bytes",
+        "scratch_bytes",
+        "output_bytes",
+        "input_bytes",
+        "gpu_memory_bytes",
+    ):
         needed, offered = getattr(spec.resources, name), getattr(supply.slot, name)
         if needed > offered:
             raise Refused(

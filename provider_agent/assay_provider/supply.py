@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.ids import Address, Digest
-from assay_node.protocol.offer import Slot
+from assay_node.protocol.offer import Gpu, Slot
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.road_terms import RoadTerms
@@ -25,7 +26,7 @@ class Supply:
     operator: Address
     hardware_class: Digest
     cpu_model: str
-    tier: str
+    tiers: tuple[str, ...]
     runtimes: tuple[str, ...]
     software_digest: Digest
     slots: int
@@ -39,6 +40,8 @@ class Supply:
     result_keep_s: int = 86_400
     offer_lifetime_s: int = 120
     allow_weak_isolation: bool = False
+    gpus: tuple[Gpu, ...] = ()
+    benchmark: Benchmark | None = None
     exact: ExactSupport = field(default_factory=ExactSupport)
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from assay_node.protocol.job_spec import Resources, Tier
+from assay_node.protocol.job_spec import Resources, runtime_kind, tiers_accepted
 from assay_node.protocol.units import GIB, KIB, MIB, microusd_to_text
 from assay_scheduler.plan import Reason
 from assay_scheduler.snapshot import JobView, ProviderView
@@ -163,11 +163,29 @@ INPUT: Final = _size_term(
     lambda p: p.offer.slot.input_bytes,
     lambda r, v: replace(r, input_bytes=v),
 )
+GPU_MEMORY: Final = _size_term(
+    "memory on each GPU",
+    lambda r: r.gpu_memory_bytes,
+    lambda p: p.offer.slot.gpu_memory_bytes,
+    lambda r, v: replace(r, gpu_memory_bytes=v),
+)
+GPUS: Final = Term(
+    asked=lambda j: j.spec.resources.gpus,
+    reach=lambda p: p.offer.slot.gpus,
+    softened=lambda j, v: _with_resources(j, _with_gpus(j.spec.resources, v)),
+    phrase=lambda new, old: f"with {_gpus(new)} instead of {old}",
+)
 
-TERMS: Final = (CAP, BOND, SECONDS, CPUS, MEMORY, SCRATCH, OUTPUT, INPUT)
+TERMS: Final = (CAP, BOND, SECONDS, CPUS, MEMORY, SCRATCH, OUTPUT, INPUT, GPUS, GPU_MEMORY)
 
-_TIERS: Final = tuple(tier.value for tier in Tier)
-"""Weakest first, as `Tier` lists them; a tier this version does not know proves nothing."""
+
+def _with_gpus(resources: Resources, gpus: int) -> Resources:
+    memory_bytes = resources.gpu_memory_bytes if gpus else 0
+    return replace(resources, gpus=gpus, gpu_memory_bytes=memory_bytes)
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def _size_row(reason: Reason, term: Term, noun: str) -> Requirement:
@@ -198,14 +216,15 @@ REQUIREMENTS: Final = (
     ),
     Requirement(
         reason=Reason.TIER_TOO_LOW,
-        met=lambda j, p, _: p.offer.tier in _TIERS[_TIERS.index(j.spec.tier) :],
+        met=lambda j, p, _: any(tier in p.offer.tiers for tier in tiers_accepted(j.spec.tier)),
         sentence=lambda j, p, _: (
-            f"isolates jobs at tier {_quoted(p.offer.tier)}; the job needs at least {j.spec.tier}"
+            f"isolates jobs at {_listed(p.offer.tiers) or 'no tier'}; "
+            f"the job needs {' or '.join(tiers_accepted(j.spec.tier))}"
         ),
     ),
     Requirement(
         reason=Reason.RUNTIME_MISSING,
-        met=lambda j, p, _: j.spec.runtime in p.offer.runtimes,
+        met=lambda j, p, _: runtime_kind(j.spec.runtime) in p.offer.runtimes,
         sentence=lambda j, _p, _: f"does not have the runtime {_quoted(j.spec.runtime)}",
     ),
     Requirement(
@@ -230,6 +249,26 @@ REQUIREMENTS: Final = (
     _size_row(Reason.SCRATCH_TOO_SMALL, SCRATCH, "scratch space"),
     _size_row(Reason.OUTPUT_TOO_SMALL, OUTPUT, "output"),
     _size_row(Reason.INPUT_TOO_SMALL, INPUT, "input"),
+    Requirement(
+        reason=Reason.GPUS_TOO_FEW,
+        met=lambda j, p, _: p.offer.slot.gpus >= j.spec.resources.gpus,
+        sentence=lambda j, p, _: (
+            f"a slot has {_gpus(p.offer.slot.gpus)}; the job asks for {j.spec.resources.gpus}"
+        ),
+        term=GPUS,
+    ),
+    Requirement(
+        reason=Reason.GPU_MEMORY_TOO_SMALL,
+        met=lambda j, p, _: (
+            p.offer.slot.gpus < j.spec.resources.gpus  # one reason is enough
+            or GPU_MEMORY.reach(p) >= GPU_MEMORY.asked(j)
+        ),
+        sentence=lambda j, p, _: (
+            f"its GPUs have {size_at_least(GPU_MEMORY.reach(p))} of memory; "
+            f"the job asks for {size_at_most(GPU_MEMORY.asked(j))}"
+        ),
+        term=GPU_MEMORY,
+    ),
     Requirement(
         reason=Reason.SECONDS_TOO_LONG,
         met=lambda j, p, _: p.offer.slot.seconds_max >= j.order.max_seconds,

@@ -27,6 +27,8 @@ class Reason(StrEnum):
     SCRATCH_TOO_SMALL = "scratch_too_small"
     OUTPUT_TOO_SMALL = "output_too_small"
     INPUT_TOO_SMALL = "input_too_small"
+    GPUS_TOO_FEW = "gpus_too_few"
+    GPU_MEMORY_TOO_SMALL = "gpu_memory_too_small"
     SECONDS_TOO_LONG = "seconds_too_long"
     PRICE_ABOVE_CAP = "price_above_cap"
     BOND_TOO_HIGH = "bond_too_high"

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from assay_node.protocol import assignment, messages, offer, order, receipt
+from assay_node.protocol import assignment, benchmark, messages, offer, order, receipt
 from assay_node.protocol import cid as cids
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources
@@ -49,7 +49,10 @@ def orders(draw: st.DrawFn) -> order.Order:
 
 resources = st.builds(
     Resources,
-    **{name: st.integers(1, 1 << 40) for name in Resources.__slots__},  # type: ignore[arg-type]
+    **{  # type: ignore[arg-type]
+        **{name: st.integers(1, 1 << 40) for name in Resources.__slots__},
+        "gpus": st.integers(1, 64),
+    },
 )
 _exactness = [(Comparison.CLASS, None), *((c, e) for c in Comparison for e in Exactness)]
 job_specs = st.builds(
@@ -59,8 +62,8 @@ job_specs = st.builds(
     command=st.lists(printable, max_size=4).map(lambda more: ("python", "/input/a.py", *more)),
     environment=st.dictionaries(st.from_regex(r"\A[A-Z_]{1,8}\Z"), printable, max_size=3),
     inputs=cid_values,
-    runtime=printable,
-    tier=st.just("t1"),
+    runtime=st.one_of(st.just("host-python"), cid_values),
+    tier=st.sampled_from(["t1", "t2"]),
     resources=resources,
 )
 signed_orders = st.builds(order.SignedOrder, order=orders(), signature=signatures)
@@ -79,6 +82,24 @@ receipts = st.builds(
 )
 signed_offers = st.builds(offer.SignedOffer, body=short_bytes, signature=signatures)
 slots = st.builds(offer.Slot, **dict.fromkeys(offer.Slot.__slots__, uint64))  # type: ignore[arg-type]
+gpus = st.builds(offer.Gpu, device=digests, model=printable, memory_bytes=uint64, driver=printable)
+device_benchmarks = st.builds(
+    benchmark.DeviceBenchmark,
+    device=st.none() | digests,
+    gemm_mflops=st.dictionaries(st.sampled_from(["float32", "bfloat16"]), uint64),
+    memory_bytes=uint64,
+    memory_bytes_per_second=uint64,
+    host_to_device_bytes_per_second=uint64,
+    device_to_host_bytes_per_second=uint64,
+)
+benchmarks = st.builds(
+    benchmark.Benchmark,
+    measured_at=uint64,
+    devices=st.lists(device_benchmarks, max_size=2, unique_by=lambda d: d.device).map(tuple),
+    disk_read_bytes_per_second=uint64,
+    disk_write_bytes_per_second=uint64,
+    network_bytes_per_second=uint64,
+)
 offers = st.builds(
     offer.Offer,
     operator=addresses,
@@ -87,12 +108,14 @@ offers = st.builds(
     addresses=st.lists(printable, max_size=3).map(tuple),
     hardware_class=digests,
     cpu_model=printable,
-    tier=st.just("t1"),
+    tiers=st.lists(st.sampled_from(["t0", "t1", "t2", "t9"]), max_size=3).map(tuple),
     runtimes=st.lists(printable, max_size=3).map(tuple),
     software_digest=digests,
     exact_modes=st.lists(st.sampled_from(["E21", "E14", "FMA", "E99"]), max_size=3).map(tuple),
     slots=st.integers(1, offer.SLOTS_MAX),
     slot=slots,
+    gpus=st.lists(gpus, max_size=2, unique_by=lambda g: g.device).map(tuple),
+    benchmark=st.none() | benchmarks,
     price_microusd_per_second=uint64,
     bond_max_microusd=uint64,
     issued_at=st.just(1_000),

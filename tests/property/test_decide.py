@@ -38,7 +38,7 @@ AMISS = {
     "stake_free_microusd": (0, 999_999, 1_000_000),
     "hardware_class": (Digest(b"x" * 32),),
     "runtimes": ((),),
-    "tier": ("t0",),
+    "tiers": (("t0",), ("t2",), ()),
     "exact_modes": ((), ("E14",)),
     "price_microusd_per_second": (1001, 1500, 4000, 2**64 - 1),
     "bond_max_microusd": (0, 1_000_000, 999_999),
@@ -133,7 +133,8 @@ def fits(one_job: JobView, supply: ProviderView) -> bool:
     return (
         order.expiry > NOW
         and supply.offer.hardware_class == order.hardware_class
-        and supply.offer.tier == one_job.spec.tier
+        and one_job.spec.tier == "t1"
+        and bool({"t1", "t2"} & set(supply.offer.tiers))
         and one_job.spec.runtime in supply.offer.runtimes
         and (
             one_job.spec.exact not in EXACT_MODES or one_job.spec.exact in supply.offer.exact_modes

@@ -127,7 +127,9 @@ class ProviderLine(BaseModel):
     stake_microusd: int
     wins: int
     faults: int
-    tier: str
+    tiers: list[str]
+    runtimes: list[str]
+    gpus: list[str]
     cpu_model: str
     hardware_class: str
     software_digest: str

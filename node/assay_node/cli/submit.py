@@ -73,6 +73,23 @@ def submit(
             show_default=False,
         ),
     ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(
+            help="The weakest isolation that will do: t0 (WebAssembly), t1, t2.",
+            show_default=False,
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="CID of an environment (assay env build).", show_default=False),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs, each to this job alone.", show_default=False)
+    ] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Memory of each GPU, such as 20G.", show_default=False)
+    ] = None,
     comparison: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +139,8 @@ def submit(
         quorum=quorum,
         timeout_s=timeout,
         exact=exact,
+        tier=tier,
+        runtime=runtime,
         comparison=comparison,
         bond=bond,
         max_ticket=max_ticket,
@@ -135,6 +154,8 @@ def submit(
                 ("cpus", cpus),
                 ("scratch", scratch),
                 ("output", max_output),
+                ("gpus", gpus),
+                ("gpu_memory", gpu_memory),
             )
             if value is not None
         },

@@ -18,8 +18,10 @@ from assay_node.protocol.units import GIB, MIB, UINT64_MAX
 SPEC_BYTES_MAX: Final = 64 * 1024
 """A spec names its data by CID; what is larger is data."""
 
-SPEC_VERSION: Final = 2
-"""Version 1 had no field `exact`, and what it compared exactly might have been floating-point."""
+SPEC_VERSION: Final = 3
+"""Version 2 knew one tier, one environment and no GPU; version 1 had no field `exact`."""
+GPUS_MAX: Final = 64
+"""More than any machine has; a bound keeps sums small."""
 ARGUMENTS_MAX: Final = 256
 NAME_CHARACTERS_MAX: Final = 80
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -64,14 +66,39 @@ _PYTHON: Final = ("python", "python3")
 
 
 class Tier(StrEnum):
-    """How strongly a provider isolates a job; `t1` is bubblewrap with every limit enforced."""
+    """How a job is isolated from the provider's machine; a spec names the weakest it accepts."""
 
+    T0 = "t0"
+    """A WebAssembly module in wasmtime: deterministic, CPU only, no system calls of its own."""
     T1 = "t1"
+    """Bubblewrap with every limit enforced: namespaces, own uid, seccomp, cgroups."""
+    T2 = "t2"
+    """An OCI runtime with every limit enforced; gVisor where the owner has a current one."""
+
+
+def tiers_accepted(tier: str) -> tuple[str, ...]:
+    """Return the tiers that do for a spec's tier, the one it names first.
+
+    A module for T0 runs nowhere else; what asks for T1 may get the stronger T2.
+    """
+    return (Tier.T1.value, Tier.T2.value) if tier == Tier.T1 else (tier,)
+
+
+WASM: Final = "wasm"
+"""The runtime of T0: the command's first word is a WebAssembly module (WASI preview 1)."""
+HOST_PYTHON: Final = "host-python"
+"""The runtime that is the provider's own Python, for development."""
+ENVIRONMENTS: Final = "environment"
+"""In an offer: any environment that a spec names by its CID."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Hard limits of one run; what exceeds them ends with a verdict that names the limit."""
+    """Hard limits of one run; what exceeds them ends with a verdict that names the limit.
+
+    `gpus` are whole devices (or MIG instances) that no other job sees meanwhile, each with at least
+    `gpu_memory_bytes`.
+    """
 
     memory_bytes: int = 1 * GIB
     cpus_milli: int = 1000
@@ -80,11 +107,18 @@ class Resources:
     output_bytes: int = 64 * MIB
     output_files_max: int = 1000
     input_bytes: int = 256 * MIB
+    gpus: int = 0
+    gpu_memory_bytes: int = 0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if not 1 <= getattr(self, name) <= UINT64_MAX:
-                raise MalformedMessage(f"{name} is at least 1")
+            least = 0 if name.startswith("gpu") else 1
+            if not least <= getattr(self, name) <= UINT64_MAX:
+                raise MalformedMessage(f"{name} is at least {least}")
+        if self.gpus > GPUS_MAX:
+            raise MalformedMessage(f"a job has at most {GPUS_MAX} GPUs")
+        if self.gpu_memory_bytes and not self.gpus:
+            raise MalformedMessage("gpu_memory_bytes asks for memory of a GPU, and gpus is 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +126,9 @@ class JobSpec:
     """One job, as every replica runs it.
 
     `inputs` is a directory, mounted read-only at /input; what the command leaves in /output is the
-    result. `runtime` names the environment ("host-python": the provider's own Python, for
-    development). `comparison` is a `Comparison`, `tier` a `Tier`, by value; `exact` is an
-    `Exactness` by value, or None.
+    result. `runtime` is the CID of an environment, or "wasm" (T0), or "host-python" (the provider's
+    own Python, for development). `comparison` is a `Comparison`, `tier` a `Tier`, by value; `exact`
+    is an `Exactness` by value, or None.
     """
 
     version: int = SPEC_VERSION
@@ -102,7 +136,7 @@ class JobSpec:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     inputs: Cid
-    runtime: str = "host-python"
+    runtime: str = HOST_PYTHON
     comparison: str = Comparison.CLASS.value
     exact: str | None = None
     tier: str = Tier.T1.value
@@ -123,16 +157,39 @@ class JobSpec:
             if not _VARIABLE.fullmatch(name):
                 raise MalformedMessage(f"{name[:64]!r} is not the name of an environment variable")
         check_exactness(self.command, self.comparison, self.exact)
-        if self.tier not in tuple(Tier):
-            raise MalformedMessage(f"tier {self.tier[:32]!r} is not t1")
-        if not self.runtime or not self.runtime.isprintable():
-            raise MalformedMessage("runtime is the name of an environment")
+        check_runtime(self.tier, self.runtime, self.resources)
         cids.parse(self.inputs)
 
     @property
     def mode(self) -> str | None:
         """The mode of exact_torch that the command runs under; None when it runs as it is."""
         return self.exact if self.exact in EXACT_MODES else None
+
+
+def runtime_kind(runtime: str) -> str:
+    """Return under which name an offer lists what a spec runs in."""
+    return runtime if runtime in (WASM, HOST_PYTHON) else ENVIRONMENTS
+
+
+def check_runtime(tier: str, runtime: str, resources: Resources) -> None:
+    """Refuse a tier and a runtime that do not go together.
+
+    Raises:
+        MalformedMessage: with what to write instead.
+    """
+    if tier not in tuple(Tier):
+        raise MalformedMessage(f"tier {tier[:32]!r} is not t0, t1 or t2")
+    if (tier == Tier.T0) != (runtime == WASM):
+        raise MalformedMessage('tier "t0" and the runtime "wasm" go together: say both or neither')
+    if tier == Tier.T0 and resources.gpus:
+        raise MalformedMessage('tier "t0" has no GPUs; use tier "t1"')
+    if runtime not in (WASM, HOST_PYTHON):
+        try:
+            cids.parse(Cid(runtime))
+        except MalformedMessage:
+            raise MalformedMessage(
+                f"runtime {runtime[:64]!a} is not an environment's CID, {WASM!r} or {HOST_PYTHON!r}"
+            ) from None
 
 
 def check_exactness(command: tuple[str, ...], comparison: str, exact: str | None) -> None:

@@ -19,7 +19,7 @@ SUBMIT: Final = "/assay/submit/1"
 QUERY: Final = "/assay/query/1"
 RESULT: Final = "/assay/result/1"
 # Provider to scheduler
-HELLO: Final = "/assay/hello/2"
+HELLO: Final = "/assay/hello/3"
 HEARTBEAT: Final = "/assay/heartbeat/1"
 PROGRESS: Final = "/assay/progress/1"
 COMMIT: Final = "/assay/commit/1"
@@ -30,7 +30,7 @@ COMMIT_SET: Final = "/assay/commit-set/1"
 RELEASE: Final = "/assay/release/1"
 OUTPUT: Final = "/assay/output/1"
 # Gossip
-OFFERS_TOPIC: Final = "/assay/offers/2"
+OFFERS_TOPIC: Final = "/assay/offers/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from assay_node.protocol import codec, typed_data
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.errors import MalformedMessage
 from assay_node.protocol.ids import DIGEST_BYTES, Address, Digest, PeerId, address, peer_id
 from assay_node.protocol.units import check_uint
@@ -15,11 +16,15 @@ SLOTS_MAX: Final = 256
 EXACT_MODES_MAX: Final = 16
 """Modes that a scheduler does not know match no job of its; they do no harm."""
 EXACT_MODE_CHARACTERS_MAX: Final = 32
+TIERS_MAX: Final = 8
+RUNTIMES_MAX: Final = 8
+NAME_CHARACTERS_MAX: Final = 64
+GPUS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """What one job may use on this provider."""
+    """What one job may use on this provider; `gpus` whole devices of `gpu_memory_bytes` each."""
 
     memory_bytes: int
     cpus_milli: int
@@ -27,6 +32,29 @@ class Slot:
     output_bytes: int
     input_bytes: int
     seconds_max: int
+    gpus: int = 0
+    gpu_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One device that is offered, as its driver describes it: claims, until they are proven.
+
+    `device` is the SHA-256 of the driver's UUID of the GPU or MIG instance: the same device in two
+    adverts shows, without telling its UUID. `driver` is the driver's version.
+    """
+
+    device: Digest
+    model: str
+    memory_bytes: int
+    driver: str
+
+    def __post_init__(self) -> None:
+        if len(self.device) != DIGEST_BYTES:
+            raise MalformedMessage(f"a device's digest has {DIGEST_BYTES} bytes")
+        if max(len(self.model), len(self.driver)) > NAME_CHARACTERS_MAX:
+            raise MalformedMessage(f"names have at most {NAME_CHARACTERS_MAX} characters")
+        check_uint(self.memory_bytes, 64, "memory_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +63,10 @@ class Offer:
 
     The signer's signature says: this peer works for this operator. The chain says whether the
     operator named this signer; the transport proves the peer ID. An offer without all three is
-    dropped. `exact_modes` are the modes of exact_torch whose self-test this machine passed. Times
-    are Unix seconds; `generation` rises with each change.
+    dropped. `tiers` are those whose self-test this machine passed, `runtimes` the names "wasm",
+    "host-python" and "environment" (any, by CID), `exact_modes` the modes of exact_torch whose
+    self-test passed. `benchmark` is what was measured here, None before it was. Times are Unix
+    seconds; `generation` rises with each change.
     """
 
     operator: Address
@@ -45,12 +75,14 @@ class Offer:
     addresses: tuple[str, ...]
     hardware_class: Digest
     cpu_model: str
-    tier: str
+    tiers: tuple[str, ...]
     runtimes: tuple[str, ...]
     software_digest: Digest
     exact_modes: tuple[str, ...]
     slots: int
     slot: Slot
+    gpus: tuple[Gpu, ...] = ()
+    benchmark: Benchmark | None = None
     price_microusd_per_second: int
     bond_max_microusd: int
     issued_at: int
@@ -69,6 +101,12 @@ class Offer:
             len(mode) > EXACT_MODE_CHARACTERS_MAX for mode in self.exact_modes
         ):
             raise MalformedMessage(f"an offer has at most {EXACT_MODES_MAX} short exact modes")
+        if len(self.tiers) > TIERS_MAX or len(self.runtimes) > RUNTIMES_MAX:
+            raise MalformedMessage(f"an offer has at most {TIERS_MAX} tiers and runtimes")
+        if any(len(name) > NAME_CHARACTERS_MAX for name in (*self.tiers, *self.runtimes)):
+            raise MalformedMessage(f"names have at most {NAME_CHARACTERS_MAX} characters")
+        if len(self.gpus) > GPUS_MAX or len({g.device for g in self.gpus}) < len(self.gpus):
+            raise MalformedMessage(f"an offer has at most {GPUS_MAX} GPUs, each once")
         if not 1 <= self.slots <= SLOTS_MAX:
             raise MalformedMessage(f"an offer has 1 to {SLOTS_MAX} slots")
         check_uint(self.price_microusd_per_second, 64, "price_microusd_per_second")

@@ -58,6 +58,7 @@ class JobRequest:
     runtime: str = "host-python"
     comparison: Comparison = Comparison.CLASS
     exact: Exactness | None = None
+    tier: str = Tier.T1.value
     hardware_class: Digest
     max_rate_microusd: int
     max_seconds: int
@@ -166,7 +167,7 @@ class Requester:
             runtime=request.runtime,
             comparison=request.comparison.value,
             exact=None if request.exact is None else request.exact.value,
-            tier=Tier.T1.value,
+            tier=request.tier,
             resources=replace(request.resources, input_bytes=limit),
         )
         cid, block = job_spec.encode(spec)

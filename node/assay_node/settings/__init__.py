@@ -7,16 +7,14 @@ the dataclasses that each part takes. `docs/settings.md` is generated from `sect
 """
 
 from assay_node.settings.places import assay_home, default_config_path
+from assay_node.settings.provider_sections import ExactSettings, ProviderSettings, SlotSettings
 from assay_node.settings.sections import (
     ArtifactsSettings,
     ChainSettings,
-    ExactSettings,
     NetworkSettings,
-    ProviderSettings,
     RequesterSettings,
     SchedulerSettings,
     Settings,
-    SlotSettings,
 )
 from assay_node.settings.sources import load_settings
 

@@ -64,6 +64,42 @@ class RunLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRoot:
+    """The root file system of an environment: its verified layers, in the daemon's cache.
+
+    `layers` are squashfs images, the lowest first; they are mounted read-only, above each other,
+    and stay in the cache while a run holds them. `digest` is that of the environment's manifest.
+    `variables` are the environment's own, below the job's.
+    """
+
+    digest: str
+    layers: tuple[Path, ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceNode:
+    """A device node to show in the sandbox under the path it has on the host."""
+
+    path: Path
+    major: int
+    minor: int
+    block: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuGrant:
+    """GPUs given to one run: exactly these nodes and files, and nothing else of the driver's.
+
+    `mounts` maps host paths of the driver's libraries and tools to paths inside, read-only.
+    """
+
+    nodes: tuple[DeviceNode, ...]
+    mounts: tuple[tuple[Path, str], ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """One command to run.
 
@@ -82,6 +118,11 @@ class RunRequest:
     limits: RunLimits
     runtime: str
     """Name of the software environment, such as "host-python"."""
+    tier: str = "t1"
+    """The tier to run it at, by the value of `job_spec.Tier`."""
+    root: EnvironmentRoot | None = None
+    """The environment `runtime` names by its CID; None for "host-python" and "wasm"."""
+    gpus: GpuGrant | None = None
     exact: ExactRun | None = None
     """Runs the command, a Python script's, under a mode of exact_torch; None runs it as it is."""
 

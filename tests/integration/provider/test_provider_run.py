@@ -147,7 +147,7 @@ async def open_market(directory: Path) -> AsyncIterator[Market]:
             operator=OPERATOR,
             hardware_class=HARDWARE,
             cpu_model="some CPU",
-            tier="t1",
+            tiers=("t1",),
             runtimes=(HOST_PYTHON,),
             software_digest=Digest(b"\x05" * 32),
             slots=2,

@@ -90,7 +90,7 @@ class ScriptedProvider:
             "addresses": self.network.addresses,
             "hardware_class": self.hardware_class,
             "cpu_model": "scripted",
-            "tier": "t1",
+            "tiers": ("t1",),
             "runtimes": ("host-python",),
             "software_digest": Digest(b"\x05" * 32),
             "exact_modes": (),

@@ -191,7 +191,8 @@ async def test_an_unforeseen_fault_of_one_lease_ends_that_lease_only(world: Worl
 
 
 async def test_a_spec_that_does_not_fit_is_handed_back(world: World) -> None:
-    assert "no runtime" in (await handed_back(world, runtime="cuda-13")).reason
+    environment = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+    assert "no runtime" in (await handed_back(world, runtime=environment)).reason
 
 
 async def test_a_job_under_a_mode_runs_where_the_self_test_passed(world: World) -> None:

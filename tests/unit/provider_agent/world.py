@@ -529,7 +529,7 @@ async def open_world(directory: Path) -> AsyncIterator[World]:
             operator=OPERATOR,
             hardware_class=HARDWARE,
             cpu_model="Test CPU",
-            tier="t1",
+            tiers=("t1",),
             runtimes=("host-python",),
             software_digest=Digest(b"\x05" * 32),
             slots=2,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from assay_node.protocol import cid as cids
 from assay_node.protocol import ids, units
 from assay_node.protocol.errors import LocalError, MalformedMessage
+from assay_node.protocol.job_spec import Resources, tiers_accepted
 from tests.builders.messages import a_spec, an_order, cid_values
 
 EMPTY_FILE = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -138,12 +139,23 @@ def test_what_an_audit_adds_to_the_fee() -> None:
         {"tier": "t9"},
         {"version": 1},
         {"runtime": ""},
+        {"runtime": "torch-2"},
+        {"runtime": "wasm"},
+        {"tier": "t0"},
+        {"tier": "t0", "runtime": "wasm", "resources": Resources(gpus=1)},
         {"inputs": "Qm"},
     ],
 )
 def test_a_spec_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(MalformedMessage):
         a_spec(**change)
+
+
+def test_a_module_for_t0_runs_nowhere_else_and_t2_does_for_t1() -> None:
+    assert a_spec(tier="t0", runtime="wasm").tier == "t0"
+    assert tiers_accepted("t0") == ("t0",)
+    assert tiers_accepted("t1") == ("t1", "t2")
+    assert tiers_accepted("t2") == ("t2",)
 
 
 def test_only_a_mode_changes_how_a_command_runs() -> None:
