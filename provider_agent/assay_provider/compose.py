@@ -22,7 +22,6 @@ from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId, address
-from assay_node.protocol.job_spec import Tier
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import size_to_text
 from assay_node.settings import ProviderSettings, Settings
@@ -37,11 +36,11 @@ from assay_provider.keystores import operator_of
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
-from assay_provider.runtime.bubblewrap import open_sandbox
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
 from assay_provider.runtime.exact import ExactSetup
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import Sandbox
+from assay_provider.runtime.tiers import open_tiers
 from assay_provider.supply import Supply
 
 logger = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ async def open_provider(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
-        open_sandbox(sandbox_settings) as sandbox,
+        open_tiers(sandbox_settings) as sandbox,
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
@@ -165,7 +164,7 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         operator=operator_of(settings),
         hardware_class=hardware_class_digest(settings.hardware_class),
         cpu_model=machine.cpu_model,
-        tiers=(Tier.T1.value,),
+        tiers=settings.sandbox.tiers,
         runtimes=(HOST_PYTHON,),
         software_digest=environment_digest(),
         slots=settings.slots,

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from assay_node.ports import Network
-from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
+from assay_provider import isolation
 from assay_provider.assembly import Assembly, ProviderParts
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.request_tasks import RequestTasks
-from assay_provider.runtime.sandbox import SelfTestReport, Tier
 from assay_provider.slots import Slots
 from assay_provider.supply import Supply
 
@@ -49,7 +48,7 @@ async def serve(
     Raises:
         LocalError: the sandbox does not keep what the offer promises; the text says what to do.
     """
-    check_isolation(await parts.sandbox.self_test(), supply)
+    supply = isolation.offered(supply, await parts.sandbox.self_test())
     await asyncio.to_thread(_empty_work_directory, supply)
     try:
         async with asyncio.TaskGroup() as group:
@@ -92,24 +91,6 @@ async def _serve_in(
     provider.links.stop_telling()
     for lease in await provider.book.store.unfinished():
         await provider.work.stop(lease.job)
-
-
-def check_isolation(report: SelfTestReport, supply: Supply) -> None:
-    """Refuse to sell an isolation that this machine does not enforce.
-
-    Raises:
-        LocalError: with what failed and the remedy for each.
-    """
-    if report.tier.value in supply.tiers:
-        return
-    failures = "; ".join(f"{item.name}: {item.detail}. {item.remedy}" for item in report.failures)
-    if report.tier is Tier.T1_WEAK and supply.allow_weak_isolation:
-        logger.warning("jobs are isolated weakly, which a local chain may do: %s", failures)
-        return
-    raise LocalError(
-        f"this machine isolates jobs at tier {report.tier.value}, not {supply.tiers[0]} as its "
-        f"offer would say, so it serves none: {failures or 'see assay doctor'}"
-    )
 
 
 def _first_fault(failed: BaseExceptionGroup) -> BaseException:

@@ -25,7 +25,7 @@ from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.metering import billable_seconds
 from assay_provider.personas import Conduct
-from assay_provider.runtime.exact import ExactRun, ExactSetup
+from assay_provider.runtime.exact import ExactRun
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
 from assay_provider.supply import Supply
 
@@ -104,7 +104,7 @@ class Execution:
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        request = _request(spec, directory, limits, self.supply.exact.setup)
+        request = _request(spec, directory, limits, self.supply)
         result = await self.sandbox.run(request, lease.slot)
         await self._enter(lease, "storing")
         return await self._store(directory, lease, order, spec.resources, result, limits)
@@ -238,7 +238,7 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
             )
 
 
-def _request(spec: JobSpec, directory: Path, limits: RunLimits, setup: ExactSetup) -> RunRequest:
+def _request(spec: JobSpec, directory: Path, limits: RunLimits, supply: Supply) -> RunRequest:
     return RunRequest(
         command=spec.command,
         environment=spec.environment,
@@ -246,5 +246,11 @@ def _request(spec: JobSpec, directory: Path, limits: RunLimits, setup: ExactSetu
         output_directory=directory / "output",
         limits=limits,
         runtime=spec.runtime,
-        exact=None if spec.mode is None else ExactRun(mode=spec.mode, setup=setup),
+        tier=_tier(spec, supply),
+        exact=None if spec.mode is None else ExactRun(mode=spec.mode, setup=supply.exact.setup),
     )
+
+
+def _tier(spec: JobSpec, supply: Supply) -> str:
+    """Return the first tier the spec accepts that is offered here; `check_fit` found one."""
+    return next(tier for tier in job_spec.tiers_accepted(spec.tier) if tier in supply.tiers)

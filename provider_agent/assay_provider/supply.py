@@ -18,7 +18,9 @@ class Supply:
     `schedulers` are multiaddrs ending in a peer ID. Every slot is equal and runs one job at a time.
     `bond_max_microusd` bounds what one job may put at stake; `scheduler_bond_min_microusd` is what
     a scheduler must have at stake itself. `result_keep_s` is how long the output
-    of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
+    of a settled job stays fetchable. `tiers` are those the owner asks for, () for all that pass
+    their self-test, until `isolation.offered` says which they are. `allow_weak_isolation` is for
+    local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
     the court. `exact` is which jobs under exact_torch can be run.
     """

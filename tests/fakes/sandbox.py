@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from assay_provider.runtime.sandbox import (
+    Grade,
     RunRequest,
     RunResult,
     SelfTestItem,
     SelfTestReport,
-    Tier,
     Verdict,
 )
 
@@ -41,7 +41,7 @@ class FakeSandbox:
         self.fault: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.tier = Tier.T1
+        self.grades = {"t1": Grade.ENFORCED}
         self.requests: list[tuple[RunRequest, int]] = []
         self.inputs: list[dict[str, bytes]] = []
         self.killed = 0
@@ -66,15 +66,20 @@ class FakeSandbox:
             self.write_output(request.output_directory)
         return self.result
 
-    async def self_test(self) -> SelfTestReport:
-        kept = self.tier is Tier.T1
-        item = SelfTestItem(
-            name="memory limit",
-            enforced=kept,
-            detail="" if kept else "a job took more than its limit",
-            remedy="" if kept else "mount a memory cgroup",
-        )
-        return SelfTestReport(tier=self.tier, items=(item,))
+    async def self_test(self) -> tuple[SelfTestReport, ...]:
+        return tuple(a_report(tier, grade) for tier, grade in self.grades.items())
+
+
+def a_report(tier: str, grade: Grade) -> SelfTestReport:
+    """Return a report that says so, with a fault to match."""
+    kept = grade is Grade.ENFORCED
+    item = SelfTestItem(
+        name="memory limit",
+        enforced=kept,
+        detail="" if kept else "a job took more than its limit",
+        remedy="" if kept else "mount a memory cgroup",
+    )
+    return SelfTestReport(tier=tier, grade=grade, means="a fake", items=(item,))
 
 
 def _write_result(directory: Path) -> None:

@@ -18,6 +18,7 @@ from assay_node.protocol.units import GIB, size_to_text
 
 if TYPE_CHECKING:
     from assay_node.settings import Settings
+    from assay_provider.runtime.sandbox import SelfTestReport
 
 PYTHON_MIN: Final = (3, 11)
 NODE_MAJOR_MIN: Final = 20
@@ -188,7 +189,7 @@ async def postgresql(_: "Settings") -> list[Finding]:
 
 
 async def sandbox(settings: "Settings") -> list[Finding]:
-    """Try every promise of the sandbox; the tier must be the one that offers name."""
+    """Try every promise of every tier; those that offers name must keep theirs."""
     return await _sandbox(settings, weak_is_enough=False)
 
 
@@ -198,35 +199,44 @@ async def sandbox_for_development(settings: "Settings") -> list[Finding]:
 
 
 async def _sandbox(settings: "Settings", *, weak_is_enough: bool) -> list[Finding]:
-    from assay_provider.runtime.bubblewrap import open_sandbox
+    from assay_node.protocol.job_spec import Tier
     from assay_provider.runtime.preparation import SandboxSettings
-    from assay_provider.runtime.sandbox import Tier
+    from assay_provider.runtime.tiers import open_tiers
 
     mine = SandboxSettings(instance="doctor", uid_first=settings.provider.uid_first)
+    wanted = settings.provider.sandbox.tiers or (Tier.T1.value,)
     try:
-        async with open_sandbox(mine) as opened:
-            report = await opened.self_test()
-            driver = opened.parts.detection.driver
+        async with open_tiers(mine) as opened:
+            reports = await opened.self_test()
     except AssayError as error:
         return [Finding(name="sandbox", ok=False, seen="not usable", remedy=str(error))]
-    enough = report.tier is Tier.T1 or (weak_is_enough and report.tier is Tier.T1_WEAK)
-    limits = "no cgroups" if driver is None else type(driver).__name__.removesuffix("Driver")
-    faults = [
+    return [
+        finding
+        for report in reports
+        for finding in _tier(report, required=report.tier in wanted, weak_is_enough=weak_is_enough)
+    ]
+
+
+def _tier(report: "SelfTestReport", *, required: bool, weak_is_enough: bool) -> list[Finding]:
+    from assay_provider.runtime.sandbox import Grade
+
+    enough = report.grade is Grade.ENFORCED or (weak_is_enough and report.grade is Grade.WEAK)
+    overall = Finding(
+        name=f"tier {report.tier}",
+        ok=enough,
+        seen=f"{report.grade}, {report.means}",
+        remedy="" if enough else "no jobs are run at it until the points below are mended",
+        required=required,
+    )
+    faults = (
         Finding(
-            name=f"sandbox: {item.name}",
+            name=f"tier {report.tier}: {item.name}",
             ok=False,
             seen=item.detail,
             remedy=item.remedy,
-            required=not enough,
+            required=required and not enough,
         )
         for item in report.failures
-    ]
-    remedy = "no jobs can be run until the points below are mended"
-    overall = Finding(
-        name="sandbox",
-        ok=enough,
-        seen=f"tier {report.tier}, limits by {limits}",
-        remedy="" if enough else remedy,
     )
     return [overall, *faults]
 

@@ -4,7 +4,7 @@ The word "allowed" of a kind's JSON schema is what errors and `docs/settings.md`
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_settings import NoDecode
@@ -76,6 +76,12 @@ Addresses = Annotated[
     NoDecode,
     BeforeValidator(_split),
     WithJsonSchema({"type": "array", "allowed": "Ethereum addresses, with commas between"}),
+]
+Tiers = Annotated[
+    tuple[Literal["t0", "t1", "t2"], ...],
+    NoDecode,
+    BeforeValidator(_split),
+    WithJsonSchema({"type": "array", "allowed": "t0, t1 or t2, with commas between"}),
 ]
 RpcUrl = Annotated[
     str,

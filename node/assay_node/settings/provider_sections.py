@@ -16,6 +16,7 @@ from assay_node.settings.kinds import (
     Microusd,
     PeerMultiaddrs,
     Seconds,
+    Tiers,
 )
 from assay_node.settings.places import assay_home
 from assay_node.settings.section import Section, sqlite_in_home
@@ -51,6 +52,17 @@ class ExactSettings(Section):
     instruction_set: Literal["native", "avx512", "avx2", "baseline"] = Field(
         default="native",
         description="The most of an x86-64 processor that jobs may use; `native` is all it has.",
+    )
+
+
+class IsolationSettings(Section):
+    """How strangers' jobs are kept apart from this machine."""
+
+    tiers: Tiers = Field(
+        default=(),
+        description="The tiers to offer: t0, t1, t2, with commas between. The daemon refuses to "
+        "serve if one of them fails its self-test. By default every tier that passes, and t1 at "
+        "least.",
     )
 
 
@@ -91,6 +103,9 @@ class ProviderSettings(Section):
     slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
     exact: ExactSettings = Field(
         default_factory=ExactSettings, description="How exact jobs are computed."
+    )
+    sandbox: IsolationSettings = Field(
+        default_factory=IsolationSettings, description="How jobs are isolated."
     )
     uid_first: int = Field(
         default=300_000,

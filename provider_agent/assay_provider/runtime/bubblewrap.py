@@ -86,9 +86,9 @@ class BubblewrapSandbox:
         finally:
             self._busy.discard(slot)
 
-    async def self_test(self) -> SelfTestReport:
+    async def self_test(self) -> tuple[SelfTestReport, ...]:
         """See `Sandbox`."""
-        return await run_self_test(self, self.parts)
+        return (await run_self_test(self, self.parts),)
 
     def clean_leftovers(self) -> int:
         """Remove cgroups that killed daemons of this instance left; return how many."""

@@ -1,4 +1,22 @@
-"""The seam between the provider daemon and whatever runs a stranger's command under limits."""
+"""The seam between the provider daemon and whatever runs a stranger's command under limits.
+
+One seam runs jobs, whatever the isolation: the daemon hands a `RunRequest` and a slot to a
+`Sandbox`, and gets a `RunResult`. Behind it stand the tiers of this machine (`tiers`), one member
+for each. Another place to run jobs, such as an owner's cluster, would be one more `Sandbox`. This
+is the whole of what one implements:
+
+1. `run` shows the command what `RunRequest` says and nothing else of the machine, holds it to every
+   field of `RunLimits`, and returns when no process of the job is left.
+2. Its verdict is one of `Verdict`, by what was measured and not by exit codes alone (`verdict`
+   has the order of causes). The output is handed over only when the verdict is `OK`: plain files
+   and directories of the provider, without links (`output`).
+3. What is the machine's fault raises `SandboxUnavailable` and is never a verdict. What cannot be
+   run as it is asked for raises `LocalError`. Cancelling `run` ends the job first.
+4. `self_test` tries every promise by breaking it, and reports for each tier what held. The daemon
+   offers nothing else. A machine far away counts as one that keeps nothing until it has been tried.
+5. A slot runs one job at a time, and a killed daemon's jobs end with it: whoever opens the sandbox
+   again under the same name cleans up what was left.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,15 +49,15 @@ class Verdict(StrEnum):
     KILLED_BY_OWNER = "killed_by_owner"
 
 
-class Tier(StrEnum):
-    """What strength of isolation a machine was found to enforce. The values are wire strings."""
+class Grade(StrEnum):
+    """How much of a tier's promises a machine was found to keep."""
 
-    T1 = "t1"
-    """Namespaces, own uid, seccomp, and limits on the job as a whole through cgroups."""
-    T1_WEAK = "t1-weak"
-    """As T1, but memory and processes are limited per process or not at all. Development only."""
-    NONE = "none"
-    """No sandbox: serve no jobs."""
+    ENFORCED = "enforced"
+    """All that isolates the job and limits it as a whole."""
+    WEAK = "weak"
+    """Of T1 only: memory and processes are limited one by one or not at all. Development only."""
+    FAILED = "failed"
+    """Serve no jobs at this tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +137,7 @@ class RunRequest:
     runtime: str
     """Name of the software environment, such as "host-python"."""
     tier: str = "t1"
-    """The tier to run it at, by the value of `job_spec.Tier`."""
+    """The tier to run it at, and no other: by the value of `job_spec.Tier`."""
     root: EnvironmentRoot | None = None
     """The environment `runtime` names by its CID; None for "host-python" and "wasm"."""
     gpus: GpuGrant | None = None
@@ -140,7 +158,8 @@ class RunResult:
     """Monotonic, from the start of the sandbox program to its exit."""
     cpu_seconds: float
     memory_peak_bytes: int
-    """Peak charge of the job, with scratch, output and page cache; per process in `T1_WEAK`."""
+    """Peak charge of the job, with scratch, output and page cache; where the grade is `WEAK`, of
+    its largest process."""
     log_tail: bytes
 
 
@@ -158,9 +177,13 @@ class SelfTestItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTestReport:
-    """What this machine really enforces, item by item."""
+    """What this machine really enforces at one tier, item by item."""
 
-    tier: Tier
+    tier: str
+    """By the value of `job_spec.Tier`."""
+    grade: Grade
+    means: str
+    """What isolates the jobs here, in a few words: "bubblewrap, cgroup v2"."""
     items: tuple[SelfTestItem, ...]
 
     @property
@@ -178,12 +201,15 @@ class Sandbox(Protocol):
         Cancelling the call kills every process of the job before it returns.
 
         Raises:
-            LocalError: the request cannot be run as it stands (slot busy, unknown runtime,
+            LocalError: the request cannot be run as it stands (slot busy, unknown runtime or tier,
                 impossible limits).
             SandboxUnavailable: the machine failed, not the job.
         """
         ...
 
-    async def self_test(self) -> SelfTestReport:
-        """Try every promise on this machine. Takes seconds; needs a free slot 0."""
+    async def self_test(self) -> tuple[SelfTestReport, ...]:
+        """Try every promise on this machine, and report on each tier that runs here.
+
+        Takes seconds; needs a free slot 0.
+        """
         ...

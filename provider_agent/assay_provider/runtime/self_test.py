@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from assay_node.protocol.job_spec import Tier
 from assay_node.protocol.units import MIB
 from assay_provider.runtime.cgroup_detection import Detection
 from assay_provider.runtime.environment import HOST_PYTHON
 from assay_provider.runtime.sandbox import (
+    Grade,
     RunLimits,
     RunRequest,
     RunResult,
     SandboxUnavailable,
     SelfTestItem,
     SelfTestReport,
-    Tier,
     Verdict,
 )
 
@@ -32,7 +33,7 @@ LIMITS: Final = RunLimits(
     log_bytes=4096,
 )
 
-REQUIRED_FOR_T1: Final = frozenset({"memory limit", "process limit", "cpu limit"})
+LIMITS_OF_THE_WHOLE: Final = frozenset({"memory limit", "process limit", "cpu limit"})
 """Without one of these a job can hurt the machine's other work: development only."""
 
 ADVISORY: Final = frozenset({"own uid", "device limit", "swap limit"})
@@ -199,15 +200,21 @@ async def run_self_test(sandbox: ProbedSandbox, parts: Parts) -> SelfTestReport:
             if not items[0].enforced:
                 break
     items += (_own_uid(sandbox), _device_limit(parts.detection), _swap_limit(parts.detection))
-    return SelfTestReport(tier=tier_of(items), items=tuple(items))
+    driver = parts.detection.driver
+    return SelfTestReport(
+        tier=Tier.T1.value,
+        grade=grade_of(items),
+        means=f"bubblewrap, {f'cgroup {driver.version}' if driver else 'no cgroups'}",
+        items=tuple(items),
+    )
 
 
-def tier_of(items: list[SelfTestItem]) -> Tier:
-    """Return the tier that a list of findings amounts to. Pure."""
+def grade_of(items: list[SelfTestItem]) -> Grade:
+    """Return the grade that a list of findings amounts to. Pure."""
     broken = {item.name for item in items if not item.enforced} - ADVISORY
     if not broken:
-        return Tier.T1
-    return Tier.T1_WEAK if broken <= REQUIRED_FOR_T1 else Tier.NONE
+        return Grade.ENFORCED
+    return Grade.WEAK if broken <= LIMITS_OF_THE_WHOLE else Grade.FAILED
 
 
 async def _try(sandbox: ProbedSandbox, probe: Probe, folder: Path) -> SelfTestItem:

@@ -7,15 +7,15 @@ import pytest
 
 from assay_provider.runtime.bubblewrap import BubblewrapSandbox
 from assay_provider.runtime.cgroup_detection import Detection
-from assay_provider.runtime.sandbox import Tier
+from assay_provider.runtime.sandbox import Grade
 from assay_provider.runtime.self_test import PROBES
 
 
 @pytest.mark.usefixtures("has_cgroups")
 async def test_with_cgroups_every_promise_is_kept(sandbox: BubblewrapSandbox) -> None:
-    report = await sandbox.self_test()
+    (report,) = await sandbox.self_test()
 
-    assert report.tier is Tier.T1, report.failures
+    assert report.grade is Grade.ENFORCED, report.failures
     assert {item.name for item in report.items} > {probe.name for probe in PROBES}
     expected = set() if os.getuid() == 0 else {"own uid"}
     assert {item.name for item in report.failures} - {"device limit"} == expected
@@ -26,11 +26,11 @@ async def test_without_cgroups_it_says_what_is_weaker(sandbox: BubblewrapSandbox
     without = Detection(driver=None, reasons=("taken away by this test",))
     sandbox.parts = replace(parts, detection=without)
     try:
-        report = await sandbox.self_test()
+        (report,) = await sandbox.self_test()
     finally:
         sandbox.parts = parts
 
-    assert report.tier is Tier.T1_WEAK, report.failures
+    assert report.grade is Grade.WEAK, report.failures
     broken = {item.name for item in report.failures}
     assert {"memory limit", "cpu limit"} <= broken
     assert "process limit" not in broken

@@ -23,7 +23,7 @@ from assay_node.protocol.receipt import (
 from assay_node.protocol.typed_data import recover
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.runtime.exact import ExactRun, ExactSetup
-from assay_provider.runtime.sandbox import SandboxUnavailable, Tier, Verdict
+from assay_provider.runtime.sandbox import Grade, SandboxUnavailable, Verdict
 from tests.fakes.sandbox import a_result
 from tests.unit.provider_agent.world import (
     DOMAIN,
@@ -193,6 +193,20 @@ async def test_an_unforeseen_fault_of_one_lease_ends_that_lease_only(world: Worl
 async def test_a_spec_that_does_not_fit_is_handed_back(world: World) -> None:
     environment = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
     assert "no runtime" in (await handed_back(world, runtime=environment)).reason
+
+
+async def test_a_job_runs_at_the_first_tier_it_accepts_that_is_offered(world: World) -> None:
+    module = {"tier": "t0", "runtime": "wasm", "comparison": "exact", "exact": "as-is"}
+    assert "isolates at t1" in (await handed_back(world, tier="t2")).reason
+    world.sandbox.grades = {"t0": Grade.ENFORCED, "t1": Grade.FAILED, "t2": Grade.ENFORCED}
+    async with world.daemon(tiers=("t0", "t2")):
+        await introduced(world)
+        offer = open_offer(world.scheduler.hellos[-1].offer, DOMAIN)
+        assert (offer.tiers, offer.runtimes) == (("t0", "t2"), ("host-python", "wasm"))
+        for job in (world.spec(), world.spec(**module)):
+            assert (await world.scheduler.lease(world.signed_order(job))).accepted
+        await world.scheduler.committed(2)
+    assert {request.tier for request, _ in world.sandbox.requests} == {"t2", "t0"}
 
 
 async def test_a_job_under_a_mode_runs_where_the_self_test_passed(world: World) -> None:
@@ -470,13 +484,13 @@ async def test_an_offer_may_overtake_the_welcome(world: World) -> None:
 
 
 async def test_a_sandbox_below_the_advertised_tier_serves_nothing(world: World) -> None:
-    world.sandbox.tier = Tier.T1_WEAK
+    world.sandbox.grades["t1"] = Grade.WEAK
     with pytest.raises(LocalError, match="mount a memory cgroup"):
         async with world.daemon():
             pass
     async with world.daemon(allow_weak_isolation=True):
         await introduced(world)
-    world.sandbox.tier = Tier.NONE
+    world.sandbox.grades["t1"] = Grade.FAILED
     with pytest.raises(LocalError, match="serves none"):
         async with world.daemon(allow_weak_isolation=True):
             pass

@@ -1,7 +1,7 @@
 import pytest
 
-from assay_provider.runtime.sandbox import SelfTestItem, Tier
-from assay_provider.runtime.self_test import ADVISORY, PROBES, REQUIRED_FOR_T1, tier_of
+from assay_provider.runtime.sandbox import Grade, SelfTestItem
+from assay_provider.runtime.self_test import ADVISORY, LIMITS_OF_THE_WHOLE, PROBES, grade_of
 
 
 def _items(*broken: str) -> list[SelfTestItem]:
@@ -13,21 +13,21 @@ def _items(*broken: str) -> list[SelfTestItem]:
 
 
 @pytest.mark.parametrize(
-    ("broken", "tier"),
+    ("broken", "grade"),
     [
-        ((), Tier.T1),
-        (tuple(ADVISORY), Tier.T1),
-        (("memory limit",), Tier.T1_WEAK),
-        (("memory limit", "process limit", "cpu limit", "own uid"), Tier.T1_WEAK),
-        (("no network",), Tier.NONE),
-        (("memory limit", "system-call filter"), Tier.NONE),
-        (("start",), Tier.NONE),
+        ((), Grade.ENFORCED),
+        (tuple(ADVISORY), Grade.ENFORCED),
+        (("memory limit",), Grade.WEAK),
+        (("memory limit", "process limit", "cpu limit", "own uid"), Grade.WEAK),
+        (("no network",), Grade.FAILED),
+        (("memory limit", "system-call filter"), Grade.FAILED),
+        (("start",), Grade.FAILED),
     ],
 )
-def test_the_tier_is_what_is_enforced(broken: tuple[str, ...], tier: Tier) -> None:
-    assert tier_of(_items(*broken)) is tier
+def test_the_grade_is_what_is_enforced(broken: tuple[str, ...], grade: Grade) -> None:
+    assert grade_of(_items(*broken)) is grade
 
 
 def test_every_promise_says_what_to_do_when_it_is_broken() -> None:
     assert all(probe.remedy and probe.promise for probe in PROBES)
-    assert {probe.name for probe in PROBES} >= REQUIRED_FOR_T1
+    assert {probe.name for probe in PROBES} >= LIMITS_OF_THE_WHOLE
