@@ -188,6 +188,12 @@ def _gpus(count: int) -> str:
     return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
+def _no_free_slot(slots: int) -> str:
+    if slots == 0:
+        return "its owner lets no new job in now"
+    return "its only slot is taken" if slots == 1 else f"all {slots} slots are taken"
+
+
 def _size_row(reason: Reason, term: Term, noun: str) -> Requirement:
     return Requirement(
         reason=reason,
@@ -318,10 +324,6 @@ REQUIREMENTS: Final = (
     Requirement(
         reason=Reason.NO_FREE_SLOT,
         met=lambda _j, p, _: p.slots_free >= 1,
-        sentence=lambda _j, p, _: (
-            "its only slot is taken"
-            if p.offer.slots == 1
-            else f"all {p.offer.slots} slots are taken"
-        ),
+        sentence=lambda _j, p, _: _no_free_slot(p.offer.slots),
     ),
 )

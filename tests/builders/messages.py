@@ -112,7 +112,7 @@ offers = st.builds(
     runtimes=st.lists(printable, max_size=3).map(tuple),
     software_digest=digests,
     exact_modes=st.lists(st.sampled_from(["E21", "E14", "FMA", "E99"]), max_size=3).map(tuple),
-    slots=st.integers(1, offer.SLOTS_MAX),
+    slots=st.integers(0, offer.SLOTS_MAX),
     slot=slots,
     gpus=st.lists(gpus, max_size=2, unique_by=lambda g: g.device).map(tuple),
     benchmark=st.none() | benchmarks,

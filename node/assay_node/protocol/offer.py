@@ -65,7 +65,7 @@ class Offer:
     operator named this signer; the transport proves the peer ID. An offer without all three is
     dropped. `tiers` are those whose self-test this machine passed, `runtimes` the names "wasm",
     "host-python" and "environment" (any, by CID), `exact_modes` the modes of exact_torch whose
-    self-test passed. `benchmark` is what was measured here, None before it was. Times are Unix
+    self-test passed. `slots` is 0 while the owner lets no new job in. `benchmark` is what was measured here, None before it was. Times are Unix
     seconds; `generation` rises with each change.
     """
 
@@ -107,8 +107,8 @@ class Offer:
             raise MalformedMessage(f"names have at most {NAME_CHARACTERS_MAX} characters")
         if len(self.gpus) > GPUS_MAX or len({g.device for g in self.gpus}) < len(self.gpus):
             raise MalformedMessage(f"an offer has at most {GPUS_MAX} GPUs, each once")
-        if not 1 <= self.slots <= SLOTS_MAX:
-            raise MalformedMessage(f"an offer has 1 to {SLOTS_MAX} slots")
+        if not 0 <= self.slots <= SLOTS_MAX:
+            raise MalformedMessage(f"an offer has at most {SLOTS_MAX} slots")
         check_uint(self.price_microusd_per_second, 64, "price_microusd_per_second")
         check_uint(self.bond_max_microusd, 64, "bond_max_microusd")
         if not 0 <= self.issued_at < self.expires_at <= self.issued_at + OFFER_LIFETIME_S_MAX:

@@ -139,6 +139,7 @@ ROWS = [
         "not connected; last heard from 75 s ago",
     ),
     (Reason.NO_FREE_SLOT, {}, {"slots_free": 0}, "all 2 slots are taken"),
+    (Reason.NO_FREE_SLOT, {}, {"slots": 0, "slots_free": 0}, "its owner lets no new job in now"),
     (Reason.NO_FREE_SLOT, {}, {"slots": 1, "slots_free": 0}, "its only slot is taken"),
 ]
 
