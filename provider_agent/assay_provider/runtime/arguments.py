@@ -13,6 +13,7 @@ from typing import Final
 from assay_node.protocol.errors import LocalError
 from assay_provider.runtime.exact import FOLDER_INSIDE
 from assay_provider.runtime.launch_messages import Staging
+from assay_provider.runtime.sandbox import GpuGrant
 
 ARGUMENTS_FD: Final = 3
 SECCOMP_FD: Final = 4
@@ -51,6 +52,7 @@ def bubblewrap_arguments(
     python_bound: bool,
     exact_torch_bound: bool,
     environment: Mapping[str, str],
+    gpus: GpuGrant | None = None,
 ) -> list[str]:
     """Return bwrap's options, without the program's name and the command."""
     return [
@@ -61,6 +63,7 @@ def bubblewrap_arguments(
         *_system(root, staging),
         *_python(staging, python_bound=python_bound),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
+        *(_gpus(gpus) if gpus else ()),
         *_job_directories(staging),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         "--clearenv",
@@ -106,6 +109,16 @@ def _python(staging: Staging, *, python_bound: bool) -> list[str]:
     if not python_bound:
         return environment
     return ["--ro-bind", str(staging.python), "/opt/python", *environment]
+
+
+def _gpus(grant: GpuGrant) -> list[str]:
+    """Show the nodes and what of the driver's files their libraries are, and nothing else of it."""
+    arguments: list[str] = []
+    for node in grant.nodes:
+        arguments += ["--dev-bind", str(node.path), str(node.path)]
+    for source, inside in grant.mounts:
+        arguments += ["--ro-bind", str(source), inside]
+    return arguments
 
 
 def _job_directories(staging: Staging) -> list[str]:

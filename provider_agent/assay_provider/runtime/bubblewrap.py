@@ -22,7 +22,9 @@ from assay_provider.runtime.arguments import (
     check_variables,
     limited_per_process,
 )
+from assay_provider.runtime.device_rules import rules_for
 from assay_provider.runtime.exact import under_mode, variables_under_mode
+from assay_provider.runtime.gpu_variables import variables_with_gpus
 from assay_provider.runtime.launch_messages import Collected, LaunchExit, LaunchSpec, Staging
 from assay_provider.runtime.launcher_client import LaunchedJob, Launcher
 from assay_provider.runtime.memory_budget import (
@@ -33,7 +35,6 @@ from assay_provider.runtime.memory_budget import (
 )
 from assay_provider.runtime.preparation import SandboxSettings, find_parts
 from assay_provider.runtime.sandbox import (
-    RunLimits,
     RunRequest,
     RunResult,
     SandboxUnavailable,
@@ -148,7 +149,7 @@ class BubblewrapSandbox:
                 self._launcher = Launcher.start(self.parts.launcher_config)
 
     def _start(self, request: RunRequest, slot: int) -> tuple[LaunchedJob, cgroups.Cgroup | None]:
-        group = self._create_group(request.limits)
+        group = self._create_group(request)
         try:
             return self._launcher.launch(self._spec(request, slot, group)), group
         except SandboxUnavailable:
@@ -156,14 +157,15 @@ class BubblewrapSandbox:
                 group.remove()
             raise
 
-    def _create_group(self, limits: RunLimits) -> cgroups.Cgroup | None:
-        driver = self.parts.detection.driver
+    def _create_group(self, request: RunRequest) -> cgroups.Cgroup | None:
+        driver, limits = self.parts.detection.driver, request.limits
         if driver is None:
             return None
         wanted = cgroups.CgroupLimits(
             memory_bytes=memory_reserved_bytes(limits),
             pids_max=limits.pids_max + SANDBOX_PIDS,
             cpus=limits.cpus,
+            devices=rules_for(request.gpus.nodes if request.gpus else ()),
         )
         try:
             return driver.create(self._names.next(), wanted)
@@ -199,6 +201,7 @@ class BubblewrapSandbox:
             python_bound=config.python_base is not None,
             exact_torch_bound=config.exact_torch is not None,
             environment=_variables(request),
+            gpus=request.gpus,
         )
 
     def _command(self, request: RunRequest, *, limited: bool) -> list[str]:
@@ -230,14 +233,16 @@ def _variables(request: RunRequest) -> dict[str, str]:
     machine = platform.machine()
     defaults = environment.default_variables(machine)
     if request.exact is None:
-        return {**defaults, **request.environment}
-    return variables_under_mode(
-        defaults,
-        request.environment,
-        request.exact.setup,
-        machine=machine,
-        cpus=request.limits.cpus,
-    )
+        variables = {**defaults, **request.environment}
+    else:
+        variables = variables_under_mode(
+            defaults,
+            request.environment,
+            request.exact.setup,
+            machine=machine,
+            cpus=request.limits.cpus,
+        )
+    return variables_with_gpus(variables, request.gpus) if request.gpus else variables
 
 
 def _final_usage(group: cgroups.Cgroup) -> cgroups.CgroupUsage:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +65,7 @@ def _make_v2(mountinfo: str, instance: str) -> CgroupDriver:
     base = mount if os.getuid() == 0 else cgroup_v2.own_group(mount, proc_cgroup)
     driver = cgroup_v2.CgroupV2Driver(base=base, instance=instance)
     driver.prepare()
-    return driver
+    return replace(driver, limits_devices=driver.can_limit_devices())
 
 
 def _make_v1(mountinfo: str, instance: str) -> CgroupDriver:

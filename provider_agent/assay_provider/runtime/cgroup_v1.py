@@ -22,18 +22,6 @@ from assay_provider.runtime.cgroups import (
 CONTROLLERS_NEEDED: Final = ("memory", "pids", "cpu")
 CONTROLLERS_USED: Final = (*CONTROLLERS_NEEDED, "cpuacct", "devices")
 
-# null, zero, full, random, urandom, tty, ptmx and the pseudo terminals: what bwrap puts in /dev.
-_DEVICES_ALLOWED: Final = (
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-)
-
 
 def controller_mounts(mountinfo: str) -> dict[str, Path]:
     """Return where each controller we use is mounted, from the text of /proc/self/mountinfo."""
@@ -89,8 +77,8 @@ class CgroupV1:
         self._write("cpu", "cpu.cfs_quota_us", limits.cpu_quota_us)
         if "devices" in self.directories:
             self._write("devices", "devices.deny", "a")
-            for device in _DEVICES_ALLOWED:
-                self._write("devices", "devices.allow", device)
+            for rule in limits.devices:
+                self._write("devices", "devices.allow", str(rule))
 
     def _read(self, controller: str, name: str) -> str:
         return (self.directories[controller] / name).read_text(encoding="ascii")

@@ -2,9 +2,9 @@
 
 Root makes its groups in a folder of its own at the top. An ordinary user needs a delegated subtree
 (systemd: `Delegate=yes`) and makes them in the group the daemon runs in, which it must first leave
-for a leaf: a group with limits on its children may hold no processes itself. Device numbers are not
-limited (v2 would need a BPF program for it): the sandbox's /dev holds only harmless ones, and no
-other mount admits device nodes.
+for a leaf: a group with limits on its children may hold no processes itself. Device numbers are
+limited where the daemon may load BPF programs (see `device_limit`), so not for an ordinary user:
+then the sandbox's /dev, and that no other mount admits device nodes, is what keeps devices away.
 
 Source: Documentation/admin-guide/cgroup-v2.rst of the kernel.
 """
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from assay_provider.runtime import device_limit
 from assay_provider.runtime.cgroups import (
     CPU_PERIOD_US,
     PARENT,
     Cgroup,
     CgroupLimits,
+    CgroupNames,
     CgroupUsage,
     counter,
     kill_all,
@@ -102,16 +104,13 @@ class CgroupV2Driver:
 
     base: Path
     instance: str
+    limits_devices: bool = False
+    """See `CgroupDriver`. `cgroup_detection` tries whether the kernel takes a program."""
 
     @property
     def version(self) -> str:
         """See `CgroupDriver`."""
         return "v2"
-
-    @property
-    def limits_devices(self) -> bool:
-        """See `CgroupDriver`."""
-        return False
 
     @property
     def counts_swap(self) -> bool:
@@ -135,10 +134,16 @@ class CgroupV2Driver:
         group.directory.mkdir()
         try:
             group.set_limits(limits)
+            if self.limits_devices:
+                device_limit.limit_devices(group.directory, limits.devices)
         except OSError:
             group.remove()
             raise
         return group
+
+    def can_limit_devices(self) -> bool:
+        """Try it on a group of its own."""
+        return device_limit.can_limit_devices(self._parent / f"{CgroupNames().next()}devices")
 
     def names(self) -> list[str]:
         """See `CgroupDriver`."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from assay_provider.runtime.device_rules import EVERY_JOB, DeviceRule
+
 PARENT: Final = "assay"
 CPU_PERIOD_US: Final = 100_000
 """The kernel's default period for CPU quotas."""
@@ -42,6 +44,8 @@ class CgroupLimits:
     """With swap, tmpfs and page cache."""
     pids_max: int
     cpus: float
+    devices: tuple[DeviceRule, ...] = EVERY_JOB
+    """All other device numbers are refused, where the driver can."""
 
     @property
     def cpu_quota_us(self) -> int:

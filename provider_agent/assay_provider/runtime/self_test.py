@@ -259,10 +259,11 @@ def _device_limit(detection: Detection) -> SelfTestItem:
     return _item(
         "device limit",
         enforced=enforced,
-        detail="device numbers are limited by cgroup v1"
-        if enforced
+        detail=f"device numbers are limited by cgroup {detection.driver.version}"
+        if enforced and detection.driver
         else "devices are kept away by the sandbox's /dev and nodev mounts alone",
-        remedy="none is needed on cgroup v2 without GPUs",
+        remedy="run the daemon as root: rules for device numbers need cgroup v1's controller "
+        "`devices` or the right to load BPF programs",
     )
 
 

@@ -10,6 +10,7 @@ from assay_provider.runtime.arguments import (
     limited_per_process,
 )
 from assay_provider.runtime.launch_messages import Staging
+from assay_provider.runtime.sandbox import DeviceNode, GpuGrant
 
 ROOT = SystemRoot(bound=("/usr", "/lib32"), links=(("/bin", "usr/bin"),))
 STAGING = Staging(root=Path("/stage"))
@@ -71,6 +72,30 @@ def test_a_python_below_usr_needs_no_mount_of_its_own() -> None:
     assert "/opt/python" not in arguments
     assert "/opt/exact" not in arguments
     assert "/opt/environment" in arguments
+
+
+def test_a_grant_shows_its_nodes_and_files_before_the_rest_is_closed() -> None:
+    grant = GpuGrant(
+        nodes=(DeviceNode(path=Path("/dev/nvidia0"), major=195, minor=0),),
+        mounts=((Path("/usr/lib/libcuda.so.580"), "/opt/driver/lib/libcuda.so.1"),),
+        variables={},
+    )
+    arguments = bubblewrap_arguments(
+        root=ROOT,
+        staging=STAGING,
+        python_bound=False,
+        exact_torch_bound=False,
+        environment={},
+        gpus=grant,
+    )
+
+    node, library = arguments.index("--dev-bind"), arguments.index("/usr/lib/libcuda.so.580")
+    assert arguments[node + 1 : node + 3] == ["/dev/nvidia0", "/dev/nvidia0"]
+    assert arguments.count("--dev-bind") == 1
+    assert arguments[library - 1] == "--ro-bind"
+    assert arguments[library + 1] == "/opt/driver/lib/libcuda.so.1"
+    assert max(node, library) < arguments.index("--remount-ro")
+    assert arguments.index("--dev") < node
 
 
 @pytest.mark.parametrize("name", ["", "A=B", "A\0"])

@@ -7,6 +7,8 @@ from assay_provider.runtime import cgroups
 from assay_provider.runtime.cgroup_v1 import CgroupV1, CgroupV1Driver, controller_mounts
 from assay_provider.runtime.cgroup_v2 import CgroupV2, hierarchy_mount, own_group
 from assay_provider.runtime.cgroups import CgroupLimits, CgroupNames, counter
+from assay_provider.runtime.device_rules import EVERY_JOB, rules_for
+from assay_provider.runtime.sandbox import DeviceNode
 
 LIMITS = CgroupLimits(memory_bytes=64 << 20, pids_max=10, cpus=0.5)
 
@@ -101,6 +103,33 @@ def test_v1_writes_every_limit_and_reads_every_counter(tmp_path: Path) -> None:
     assert group.usage() == cgroups.CgroupUsage(
         oom_kills=2, cpu_seconds=1.5, memory_peak_bytes=77, pids_refused=1
     )
+
+
+def test_v1_denies_every_device_and_then_allows_those_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str]] = []
+    directories = {name: tmp_path / name for name in ("memory", "pids", "cpu", "devices")}
+    for directory in directories.values():
+        directory.mkdir()
+    write = Path.write_text
+    monkeypatch.setattr(
+        Path,
+        "write_text",
+        lambda path, text, **options: (
+            written.append((path.name, text)) or write(path, text, **options)
+        ),
+    )
+    nodes = [DeviceNode(path=Path("/dev/nvidia0"), major=195, minor=0)]
+    limits = CgroupLimits(memory_bytes=1, pids_max=1, cpus=1.0, devices=rules_for(nodes))
+
+    CgroupV1(directories=directories).set_limits(limits)
+
+    devices = [(name, text) for name, text in written if name.startswith("devices")]
+    assert devices[0] == ("devices.deny", "a")
+    assert ("devices.allow", "c 1:3 rwm") in devices
+    assert devices[-1] == ("devices.allow", "c 195:0 rw")
+    assert len(devices) == len(EVERY_JOB) + 2
 
 
 def test_only_groups_of_dead_daemons_of_this_instance_are_cleaned(tmp_path: Path) -> None:
