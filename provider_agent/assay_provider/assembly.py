@@ -1,8 +1,9 @@
 """A daemon's parts, wired to each other."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from assay_node.ports import Artifacts, Clock, CourtChain, Network, OrderSigner
 from assay_node.protocol.typed_data import Domain
@@ -25,6 +26,7 @@ from assay_provider.scheduler_links import SchedulerLinks
 from assay_provider.scheduler_requests import SchedulerRequests
 from assay_provider.slots import Slots
 from assay_provider.supply import Supply
+from assay_provider.timekeeping import Deadlines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    """What runs for ever beside the daemon's own loops."""
 
     @property
     def domain(self) -> Domain:
@@ -72,6 +76,7 @@ class Assembly:
         """Wire the parts; `group` owns every task they start."""
         domain, signer, clock = parts.domain, parts.signer, parts.clock
         book = LeaseBook(leases=parts.leases, clock=clock)
+        deadlines = Deadlines(chain=parts.chain, clock=clock)
         evidence = EvidenceKeeper(book=book, domain=domain, clock=clock)
         offering = Offering(
             supply=supply,
@@ -86,11 +91,16 @@ class Assembly:
             offering=offering,
             leases=parts.leases,
             clock=clock,
-            slots_free=lambda: slots.free,
+            slots_free=lambda: 0 if supply.disk.shortage() else slots.free,
             group=group,
         )
         closing = LeaseClosing(
-            book=book, artifacts=parts.artifacts, links=links, supply=supply, clock=clock
+            book=book,
+            artifacts=parts.artifacts,
+            links=links,
+            supply=supply,
+            clock=clock,
+            deadlines=deadlines,
         )
         work = LeaseWork(
             group=group,
@@ -111,6 +121,7 @@ class Assembly:
             domain=domain,
             signer=signer,
             clock=clock,
+            deadlines=deadlines,
         )
         verifier = LeaseVerifier(
             supply=supply,
@@ -128,6 +139,7 @@ class Assembly:
             clock=clock,
             scheduler_of=links.scheduler_of,
             start=work.start,
+            disk=supply.disk,
         )
         road = RoadWatch(
             road=parts.chain,

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from assay_node.app import (
-    SystemClock,
     chain_settings,
     network_settings,
     open_store,
@@ -25,10 +27,12 @@ from assay_node.protocol.ids import Address, PeerId, address
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import size_to_text
 from assay_node.settings import ProviderSettings, Settings
-from assay_node.store.database import open_database
+from assay_node.store.database import database_file, open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
+from assay_provider.claims import UidRange, hold_home, hold_uids
 from assay_provider.daemon import serve
+from assay_provider.disk_room import DiskRoom, wait_for_room
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -36,17 +40,24 @@ from assay_provider.keystores import operator_of
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
+from assay_provider.runtime import leftovers
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
 from assay_provider.runtime.exact import ExactSetup
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import Sandbox
 from assay_provider.runtime.tiers import open_tiers
 from assay_provider.supply import Supply
+from assay_provider.timekeeping import SteadyClock, watch_clock
 
 logger = logging.getLogger(__name__)
 
 INSTANCE_CHARACTERS: Final = 20
 """A peer ID's end names the sandbox's cgroups; 20 base58 characters are unique on any machine."""
+
+WORK_FOLDER: Final = "work"
+"""Below the home: inputs and outputs of the runs under way."""
+ENVIRONMENTS_FOLDER: Final = "environments"
+"""Below the home: layers of environments, mounted for the time of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,8 @@ async def run_provider(
     """
     if not settings.provider.schedulers:
         raise LocalError("no scheduler is configured: set provider.schedulers to its multiaddr")
+    if not await wait_for_room(disk_room_of(settings), stop):
+        return
     async with open_provider(settings, signer) as (parts, supply):
         conduct = conduct_of(
             settings.provider.persona, chain_id=parts.chain.chain_id, operator=supply.operator
@@ -102,6 +115,50 @@ async def open_provider(
     """
     mine = settings.provider
     home = private_directory(mine.home)
+    with claimed(mine, home):
+        swept = await asyncio.to_thread(leftovers.sweep, territory_of(mine))
+        leftovers.tell(swept)
+        async with _open_parts(settings, home, signer, swept) as opened:
+            yield opened
+
+
+@contextmanager
+def claimed(settings: ProviderSettings, home: Path) -> Iterator[None]:
+    """Hold what only one daemon of this machine may have.
+
+    Raises:
+        LocalError: another one has it.
+    """
+    uids = uids_of(settings)
+    with hold_home(home):
+        if uids is None:
+            yield
+            return
+        with hold_uids(uids, home):
+            yield
+
+
+def uids_of(settings: ProviderSettings) -> UidRange | None:
+    """Return the host uids of a provider's slots; None where jobs run under the daemon's own."""
+    if os.getuid() != 0:
+        return None
+    return UidRange(first=settings.uid_first, last=settings.uid_first + settings.slots - 1)
+
+
+def territory_of(settings: ProviderSettings) -> leftovers.Territory:
+    """Return where what a killed daemon of these settings left lies."""
+    return leftovers.Territory(
+        uids=uids_of(settings),
+        folders=(settings.home / ENVIRONMENTS_FOLDER,),
+        work_directory=settings.home / WORK_FOLDER,
+    )
+
+
+@asynccontextmanager
+async def _open_parts(
+    settings: Settings, home: Path, signer: OrderSigner, swept: tuple[leftovers.Leftover, ...]
+) -> AsyncIterator[tuple[ProviderParts, Supply]]:
+    mine = settings.provider
     key = peer_key(home)
     sandbox_settings = SandboxSettings(
         instance=peer_id_of(key)[-INSTANCE_CHARACTERS:],
@@ -115,9 +172,13 @@ async def open_provider(
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
-        supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
+        groups = leftovers.Leftover(kind="cgroup", what=f"{sandbox.groups_cleaned} of them")
+        found = (*swept, groups) if sandbox.groups_cleaned else swept
+        await asyncio.to_thread(leftovers.write_report, home, found)
+        supply = await asyncio.to_thread(_supply, settings, chain.chain_id)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
+        clock = SteadyClock()
         parts = ProviderParts(
             network=network,
             artifacts=artifacts,
@@ -125,7 +186,8 @@ async def open_provider(
             leases=ProviderLeases(database),
             signer=signer,
             sandbox=sandbox,
-            clock=SystemClock(),
+            clock=clock,
+            beside=(partial(watch_clock, clock, chain),),
         )
         yield parts, supply
 
@@ -156,7 +218,8 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
         )
 
 
-def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
+def _supply(all_settings: Settings, chain_id: int) -> Supply:
+    settings = all_settings.provider
     machine = detect_machine(settings.home)
     check_machine(settings, machine)
     slot = settings.slot
@@ -180,10 +243,11 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         bond_max_microusd=settings.bond_max_microusd,
         scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
         schedulers=settings.schedulers,
-        work_directory=settings.home / "work",
+        work_directory=settings.home / WORK_FOLDER,
         offer_lifetime_s=settings.offer_lifetime_s,
         requesters_denied=frozenset(address(a) for a in settings.requesters_denied),
         result_keep_s=settings.result_keep_s,
+        disk=disk_room_of(all_settings),
         allow_weak_isolation=chain_id == LOCAL_CHAIN_ID,
         road=RoadTerms(
             opens=settings.road_opens,
@@ -196,6 +260,16 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
             sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
         ),
     )
+
+
+def disk_room_of(settings: Settings) -> DiskRoom:
+    """Return the folders a provider writes to, and what has to stay free on their disks."""
+    mine = settings.provider
+    folders = [mine.home, settings.artifacts.root or mine.home / "artifacts"]
+    database = database_file(mine.database_url)
+    if database is not None:
+        folders.append(database.parent)
+    return DiskRoom(folders=tuple(folders), free_bytes_min=mine.disk_free_bytes_min)
 
 
 def check_machine(settings: ProviderSettings, machine: Machine) -> None:

@@ -34,10 +34,12 @@ from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import microusd_to_text
 from assay_node.services.court import Docket, appeal, docket_of, plan_case
 from assay_node.services.road import with_a_place
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.commitment import answer_of
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import HAS_OUTPUT, Event, State
+from assay_provider.outage import Outage
 from assay_provider.panel_acceptance import PanelAcceptance
 from assay_provider.personas import Conduct
 from assay_provider.supply import Supply
@@ -80,11 +82,14 @@ class CourtWatch:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        outage = Outage(what="the court", logger=logger, clock=self.clock)
         while True:
             try:
                 await self.look()
-            except ChainError as error:  # the endpoint is away, or gas too dear: the windows last
-                logger.warning("the court waits: %s", error)
+                outage.over()
+            except (ChainError, StoreUnavailable) as error:
+                # The endpoint is away, gas too dear, or the disk full: the windows last.
+                outage.failed(error)
             await asyncio.sleep(self.supply.road.poll_s)
 
     async def look(self) -> None:
@@ -106,7 +111,7 @@ class CourtWatch:
         """Do one job's part; what is wrong with it must not keep another from its turn."""
         try:
             await work
-        except ChainUnavailable:
+        except (ChainUnavailable, StoreUnavailable):
             raise
         except ChainError as error:
             self._tell(job, f"waits at the court: {error}")
@@ -127,7 +132,7 @@ class CourtWatch:
         self._next_block = max(self._next_block, head.number - REORG_BLOCKS)
 
     async def _first_block(self, head: Head) -> int:
-        since = self.clock.now() - CASE_S
+        since = min(self.clock.now(), head.timestamp) - CASE_S
         leases = await self.book.store.answerable(expiring_after=since)
         blocks = [order_of(lease).seed_block - PANEL_SEED_BLOCKS for lease in leases]
         return max(0, min([head.number - PANELS_BACK, *blocks]))
@@ -191,8 +196,10 @@ class CourtWatch:
             place = 1 + parties.index(self.supply.operator)
         else:
             place = 1 + len(parties)
-        since = self._closable_since.setdefault(called.panel_job, self.clock.now())
-        return self.clock.now() >= since + place * self.supply.road.turn_s
+        now = self.clock.now()
+        since = min(self._closable_since.get(called.panel_job, now), now)
+        self._closable_since[called.panel_job] = since
+        return now >= since + place * self.supply.road.turn_s
 
     def _forget(self, called: CalledPanel) -> None:
         self._panels.pop(called.panel_job, None)

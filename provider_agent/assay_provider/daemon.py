@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable
 from typing import Final
 
 from assay_node.ports import Network
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
+from assay_node.store.availability import StoreUnavailable
 from assay_provider import isolation
 from assay_provider.assembly import Assembly, ProviderParts
+from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.request_tasks import RequestTasks
+from assay_provider.runtime import leftovers
 from assay_provider.slots import Slots
 from assay_provider.supply import Supply
 
@@ -71,8 +73,10 @@ async def _serve_in(
     coroutines = [
         provider.offering.keep_current(),
         provider.closing.sweep_for_ever(provider.work.stop),
+        provider.work.tend_for_ever(),
         provider.road.run(),
         provider.court.run(),
+        *(loop() for loop in parts.beside),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers
@@ -89,8 +93,7 @@ async def _serve_in(
         # handlers use the group and the store, so they end before these do
         await requests.close(SHUTTING_DOWN)
     provider.links.stop_telling()
-    for lease in await provider.book.store.unfinished():
-        await provider.work.stop(lease.job)
+    await provider.work.stop_all()
 
 
 def _first_fault(failed: BaseExceptionGroup) -> BaseException:
@@ -104,17 +107,19 @@ async def _resume(
     parts: ProviderParts, supply: Supply, conduct: Conduct, group: asyncio.TaskGroup
 ) -> Assembly:
     """Wire the daemon and go on with every lease that is not closed."""
-    unfinished = await parts.leases.unfinished()
+    unfinished = await LeaseBook(leases=parts.leases, clock=parts.clock).insist(
+        parts.leases.unfinished
+    )
     held = {
         lease.job: lease.slot
         for lease in unfinished
         if lease.slot is not None and State(lease.state) in HOLDS_SLOT
     }
     provider = Assembly.of(parts, supply, conduct, Slots(supply.slots, held=held), group)
-    await provider.offering.renew()
+    await provider.book.insist(provider.offering.renew)
     for lease in unfinished:
         if lease.slot is not None and lease.slot >= supply.slots:
-            await provider.closing.hand_back(lease.job, "this provider has fewer slots now")
+            await provider.work.hand_back(lease.job, "this provider has fewer slots now")
         else:
             provider.work.start(lease.job)
     return provider
@@ -130,6 +135,8 @@ async def _leave(provider: Assembly) -> None:
                     await _hand_back(provider, lease.job)
     except TimeoutError:
         logger.warning("left before every lease was handed back")
+    except StoreUnavailable as error:
+        logger.warning("left with leases that are kept for the next start: %s", error)
 
 
 async def _hand_back(provider: Assembly, job: Digest) -> None:
@@ -151,5 +158,4 @@ def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks
 
 def _empty_work_directory(supply: Supply) -> None:
     """Remove what a killed daemon left behind; nothing in there is needed again."""
-    shutil.rmtree(supply.work_directory, ignore_errors=True)
-    supply.work_directory.mkdir(parents=True, mode=0o700)
+    leftovers.empty_directory(supply.work_directory)

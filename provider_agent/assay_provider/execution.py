@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import shutil
 import tempfile
@@ -19,11 +20,11 @@ from assay_node.protocol.job_spec import JobSpec, Resources
 from assay_node.protocol.messages import Progress
 from assay_node.protocol.order import Order
 from assay_node.protocol.units import MIB, size_to_text
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
-from assay_provider import outcome
+from assay_provider import metering, outcome
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
-from assay_provider.metering import billable_seconds
 from assay_provider.personas import Conduct
 from assay_provider.runtime.exact import ExactRun
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
@@ -105,18 +106,22 @@ class Execution:
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
         request = _request(spec, directory, limits, self.supply)
+        attempt = await self.book.begin_run(lease, tier=request.tier, seconds_max=order.max_seconds)
         result = await self.sandbox.run(request, lease.slot)
+        metered = metering.metered(result, seconds_max=order.max_seconds)
+        await self.book.end_run(lease.job, attempt, metered)
         await self._enter(lease, "storing")
-        return await self._store(directory, lease, order, spec.resources, result, limits)
+        seconds = metered.billable_seconds
+        return await self._store(directory, lease, spec.resources, result, limits, seconds)
 
     async def _store(
         self,
         directory: Path,
         lease: ProviderLease,
-        order: Order,
         resources: Resources,
         result: RunResult,
         limits: RunLimits,
+        seconds: int,
     ) -> Executed:
         match result.verdict:
             case Verdict.KILLED_BY_OWNER:
@@ -145,7 +150,7 @@ class Execution:
             log=log,
             verdict=result.verdict,
             detail=result.detail,
-            seconds=billable_seconds(result.wall_seconds, wall_seconds_max=order.max_seconds),
+            seconds=seconds,
         )
 
     async def _fetch_all(self, lease: ProviderLease, order: Order) -> JobSpec:
@@ -180,12 +185,15 @@ class Execution:
                 return
 
     async def _enter(self, lease: ProviderLease, stage: str) -> None:
-        await self.book.apply(
-            lease.job,
-            Event.STAGE,
-            lambda now: dataclasses.replace(now, stage=stage),
-            detail=stage,
-        )
+        try:
+            await self.book.apply(
+                lease.job,
+                Event.STAGE,
+                lambda now: dataclasses.replace(now, stage=stage),
+                detail=stage,
+            )
+        except StoreUnavailable as error:  # stages are for people; what counts is written later
+            self.book.outage.failed(error)
         self.tell(lease.scheduler, Progress(job=lease.job, stage=stage))
 
 
@@ -197,6 +205,15 @@ def output_owner(job: Digest) -> str:
 def inputs_owner(job: Digest) -> str:
     """Return the name under which a lease pins what it reads."""
     return f"{job.hex()}/inputs"
+
+
+def fault(error: Exception) -> str:
+    """Return in words fit for a scheduler what on this machine kept a job from its result."""
+    if not isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "this provider's disk is full"
+    return f"this provider's disk failed: {error.strerror or type(error).__name__}"
 
 
 def check_fit(spec: JobSpec, supply: Supply) -> None:

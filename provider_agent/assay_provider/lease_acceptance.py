@@ -16,7 +16,9 @@ from assay_node.protocol.messages import LeaseAnswer, LeaseOffer
 from assay_node.protocol.order import job_id
 from assay_node.protocol.typed_data import Domain
 from assay_node.protocol.units import UINT32_MAX
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
+from assay_provider.disk_room import DiskRoom
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import Event, State
@@ -47,6 +49,7 @@ class LeaseAcceptance:
     clock: Clock
     scheduler_of: Callable[[PeerId], Awaitable[Address | None]]
     start: Callable[[Digest], None]
+    disk: DiskRoom = field(default_factory=DiskRoom)
     closed_for: str | None = None
     _storing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -81,7 +84,7 @@ class LeaseAcceptance:
         known = await self.book.get(job)
         if known is not None:
             return await self._take_again(known, offer, asking)
-        self._check_room()
+        self.check_room()
         promised = await self.book.promised_microusd()
         rate = await self.verifier.verify(offer, asking=asking, promised_microusd=promised)
         if len(await self.book.store.unfinished()) >= LEASES_OPEN_MAX:
@@ -91,32 +94,42 @@ class LeaseAcceptance:
         self.start(job)
         return rate
 
-    def _check_room(self) -> None:
+    def check_room(self) -> None:
+        """Refuse whatever is new while this provider cannot take it.
+
+        Raises:
+            Refused: it is closed, full, or short of disk.
+        """
         if self.closed_for is not None:
             raise Refused(self.closed_for)
         if self.slots.free == 0:
             raise Refused("every slot of this provider is busy")
+        shortage = self.disk.shortage()
+        if shortage is not None:
+            raise Refused(shortage)
 
     async def _store(self, job: Digest, offer: LeaseOffer, rate: int) -> None:
-        self._check_room()  # again: others took slots while the chain was asked
+        self.check_room()  # again: others took slots while the chain was asked
         slot = self.slots.take(job)
         assert slot is not None, "a slot was free a moment ago"
         order = offer.signed_order.order
-        stored = await self.book.add(
-            ProviderLease(
-                job=job,
-                scheduler=order.scheduler,
-                signed_order=codec.encode(offer.signed_order),
-                ticket=offer.ticket,
-                round_number=offer.round_number,
-                rate_microusd=rate,
-                slot=slot,
-                state=State.ACCEPTED.value,
-                expiry=order.expiry,
-                accepted_at=self.clock.now(),
-            ),
-            offer.assign,
+        lease = ProviderLease(
+            job=job,
+            scheduler=order.scheduler,
+            signed_order=codec.encode(offer.signed_order),
+            ticket=offer.ticket,
+            round_number=offer.round_number,
+            rate_microusd=rate,
+            slot=slot,
+            state=State.ACCEPTED.value,
+            expiry=order.expiry,
+            accepted_at=self.clock.now(),
         )
+        try:
+            stored = await self.book.add(lease, offer.assign)
+        except StoreUnavailable:
+            self.slots.release(job)  # not promised: the scheduler gets no answer
+            raise
         assert stored, "the job is held exclusively and was not known"
 
     async def _take_again(

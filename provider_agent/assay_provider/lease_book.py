@@ -2,18 +2,29 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 from assay_node.ports import Clock
 from assay_node.protocol import codec
 from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.ids import ZERO_ADDRESS, Digest
 from assay_node.protocol.order import Order, SignedOrder
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
+from assay_node.store.provider_runs import Metered
 from assay_provider.lease_machine import Event, State, next_state
+from assay_provider.outage import Outage
+
+logger = logging.getLogger(__name__)
+
+RETRY_S: Final = 2.0
+"""After a write that the database could not take: room is made by people, in minutes."""
 
 Change = Callable[[ProviderLease], ProviderLease]
+_T = TypeVar("_T")
 
 
 def order_of(lease: ProviderLease) -> Order:
@@ -26,6 +37,7 @@ class LeaseBook:
 
     def __init__(self, *, leases: ProviderLeases, clock: Clock) -> None:
         self.store = leases
+        self.outage = Outage(what="the database", logger=logger, clock=clock)
         self._clock = clock
         self._locks: dict[Digest, tuple[asyncio.Lock, int]] = {}
 
@@ -66,8 +78,34 @@ class LeaseBook:
                 lease, after, event=event.value, detail=detail, now=self._clock.now()
             )
             if saved is not None:
+                self.outage.over()
                 return saved  # otherwise somebody else made progress: decide anew
         return None
+
+    async def insist(self, write: Callable[[], Awaitable[_T]]) -> _T:
+        """Write what must not be lost, again and again until the database takes it."""
+        while True:
+            try:
+                return await write()
+            except StoreUnavailable as error:
+                self.outage.failed(error)
+            await asyncio.sleep(RETRY_S)
+
+    async def begin_run(self, lease: ProviderLease, *, tier: str, seconds_max: int) -> int:
+        """Open the metering log's row of a run that is about to start; return its attempt."""
+        assert lease.slot is not None, "a lease that runs holds a slot"
+        return await self.store.runs.begin(
+            lease.job,
+            round_number=lease.round_number,
+            slot=lease.slot,
+            tier=tier,
+            seconds_max=seconds_max,
+            now=self._clock.now(),
+        )
+
+    async def end_run(self, job: Digest, attempt: int, metered: Metered) -> None:
+        """Write down what was metered, however long the database takes: the run is not repeated."""
+        await self.insist(lambda: self.store.runs.end(job, attempt, metered, now=self._clock.now()))
 
     @asynccontextmanager
     async def exclusively(self, job: Digest) -> AsyncIterator[None]:

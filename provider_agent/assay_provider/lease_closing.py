@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from assay_node.ports import Artifacts, Clock
-from assay_node.protocol.errors import AssayError, Refused
+from assay_node.protocol.errors import AssayError, ChainError, LocalError, Refused
 from assay_node.protocol.ids import ZERO_ADDRESS, Address, Digest
 from assay_node.protocol.messages import HAND_BACK, Ack, HandBack
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.execution import inputs_owner, output_owner
-from assay_provider.lease_book import LeaseBook
+from assay_provider.lease_book import RETRY_S, LeaseBook
 from assay_provider.lease_machine import Event, State
+from assay_provider.outage import Outage
 from assay_provider.supply import Supply
+from assay_provider.timekeeping import Deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,10 @@ SWEEP_S: Final = 1.0
 HISTORY_S: Final = 90 * 86_400
 """Closed leases are forgotten after a quarter: what they earned is on chain."""
 FORGET_EVERY_S: Final = 3600.0
+DEBT_S: Final = 86_400
+"""For how long after an order's expiry its scheduler is still told that the lease was given up."""
+CHAIN_RETRY_S: Final = 15.0
+"""Between questions to a chain that does not answer."""
 SETTLED: Final = "settled"
 """The reason a scheduler gives when a lease's job was settled."""
 
@@ -49,6 +56,7 @@ class LeaseClosing:
     links: Asks
     supply: Supply
     clock: Clock
+    deadlines: Deadlines
     _forgot_at: float = 0.0
 
     async def close(self, job: Digest, reason: str, *, hand_back: bool = False) -> bool:
@@ -75,8 +83,9 @@ class LeaseClosing:
         if closed is None:
             return False
         logger.info("lease of job %s closed: %s", job.hex()[:12], reason)
-        await self.artifacts.unpin(owner=inputs_owner(job))
-        await self._let_go_if_due(closed)
+        await self._unpin(inputs_owner(job))
+        if closed.keep_until == now:  # nothing is kept
+            await self._let_go(closed)
         return True
 
     async def hand_back(self, job: Digest, reason: str) -> None:
@@ -99,24 +108,51 @@ class LeaseClosing:
     async def sweep(self, stop: Callable[[Digest], Awaitable[None]]) -> None:
         """Close what is overdue, let go of what was kept long enough, forget what is old.
 
+        All of it ends something for good, so the chain has to agree that it is time.
+
         Args:
             stop: ends a lease's task and frees its slot.
+
+        Raises:
+            ChainError: something seems due, and the chain cannot be asked.
+            StoreUnavailable: the database cannot be used.
         """
         now = self.clock.now()
-        for lease in await self.book.store.overdue(now):
+        forgets = not 0 <= now - self._forgot_at < FORGET_EVERY_S
+        store = self.book.store
+        if not (forgets or await store.overdue(now) or await store.kept_before(now)):
+            return
+        now = await self.deadlines.now()
+        for lease in await store.overdue(now):
             await stop(lease.job)
             await self.close(lease.job, "the order expired")
-        for lease in await self.book.store.kept_before(now):
-            await self._let_go_if_due(lease)
-        if now >= self._forgot_at + FORGET_EVERY_S:
-            self._forgot_at = now
-            await self.book.store.forget_closed_before(now - HISTORY_S)
+        for lease in await store.kept_before(now):
+            await self._let_go(lease)
+        if forgets:
+            self._forgot_at = self.clock.now()
+            await self._forget(now)
 
     async def sweep_for_ever(self, stop: Callable[[Digest], Awaitable[None]]) -> None:
-        """Sweep every `SWEEP_S` seconds."""
+        """Sweep every `SWEEP_S` seconds, more rarely while the chain or the database is away."""
+        chain = Outage(what="ending what is overdue", logger=logger, clock=self.clock)
         while True:
-            await self.sweep(stop)
-            await asyncio.sleep(SWEEP_S)
+            wait_s = SWEEP_S
+            try:
+                await self.sweep(stop)
+                chain.over()
+            except ChainError as error:
+                chain.failed(error)
+                wait_s = CHAIN_RETRY_S
+            except StoreUnavailable as error:
+                self.book.outage.failed(error)
+                wait_s = RETRY_S
+            await asyncio.sleep(wait_s)
+
+    async def _forget(self, now: float) -> None:
+        for lease in await self.book.store.owing_hand_back():
+            if lease.expiry + DEBT_S < now:  # its scheduler never came back; nobody waits for it
+                await self._note(lease, "not_handed_back", hand_back_owed=False)
+        await self.book.store.forget_closed_before(now - HISTORY_S)
 
     async def _deliver(self, lease: ProviderLease) -> None:
         message = HandBack(job=lease.job, reason=lease.closed_reason or "")
@@ -129,13 +165,20 @@ class LeaseClosing:
             return
         await self._note(lease, "handed_back", hand_back_owed=False)
 
-    async def _let_go_if_due(self, lease: ProviderLease) -> None:
-        if lease.keep_until is None or lease.keep_until > self.clock.now():
-            return
+    async def _let_go(self, lease: ProviderLease) -> None:
         # both again: a crash may have come between closing and unpinning, and it is idempotent
-        await self.artifacts.unpin(owner=inputs_owner(lease.job))
-        await self.artifacts.unpin(owner=output_owner(lease.job))
-        await self._note(lease, "let_go", keep_until=None)
+        owners = (inputs_owner(lease.job), output_owner(lease.job))
+        if all([await self._unpin(owner) for owner in owners]):
+            await self._note(lease, "let_go", keep_until=None)
+
+    async def _unpin(self, owner: str) -> bool:
+        """Unpin; False if the artifact store cannot be written now, which is tried again later."""
+        try:
+            await self.artifacts.unpin(owner=owner)
+        except (LocalError, OSError) as error:
+            logger.warning("not let go of %s yet: %s", owner[:12], error)
+            return False
+        return True
 
     async def _note(self, lease: ProviderLease, event: str, **changes: Any) -> None:
         """Change a closed lease's debts; closed is no state to move from, so not through `book`."""

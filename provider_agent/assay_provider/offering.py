@@ -10,6 +10,7 @@ from assay_node.protocol.errors import AssayError
 from assay_node.protocol.messages import OFFERS_TOPIC
 from assay_node.protocol.offer import ADDRESSES_MAX, Offer, SignedOffer, offer_digest
 from assay_node.protocol.typed_data import Domain
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.supply import Supply
 
@@ -58,7 +59,9 @@ class Offering:
             return True
         offer = self._current[0]
         half_life = (offer.issued_at + offer.expires_at) / 2
-        return self._clock.now() >= half_life or offer.addresses != self._addresses()
+        now = self._clock.now()  # before the offer was issued: the clock was set back
+        is_current = offer.issued_at <= now < half_life
+        return not is_current or offer.addresses != self._addresses()
 
     async def renew(self) -> SignedOffer:
         """Sign a new offer under the next generation and tell everybody who waits for it."""
@@ -82,9 +85,12 @@ class Offering:
     async def keep_current(self) -> None:
         """Renew and publish for ever."""
         while True:
-            if self.is_due():
-                await self.renew()
-                await self.publish()
+            try:
+                if self.is_due():
+                    await self.renew()
+                    await self.publish()
+            except StoreUnavailable as error:  # the present one stands for half its life yet
+                logger.debug("the offer is not renewed: %s", error)
             await asyncio.sleep(min(CHANGE_CHECK_S, self._supply.offer_lifetime_s / 4))
 
     def _addresses(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from assay_node.protocol.order import Order, SignedOrder
 from assay_node.protocol.panels import PANEL_ROUND, panel_order, place_of
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.court import barred
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
@@ -85,10 +86,7 @@ class PanelAcceptance:
         Raises:
             Refused: naming what is in the way.
         """
-        if self.acceptance.closed_for is not None:
-            raise Refused(self.acceptance.closed_for)
-        if self.slots.free == 0:
-            raise Refused("every slot of this provider is busy")
+        self.acceptance.check_room()
         if matter.order.requester in self.supply.requesters_denied:
             raise Refused("this provider does not work for the requester")
         rate = self.verifier.check_terms(order)
@@ -110,21 +108,24 @@ class PanelAcceptance:
         window_s = await self.chain.road_window_s()
         slot = self.slots.take(called.panel_job)
         assert slot is not None, "a slot was free a moment ago"
-        await self.book.add_panel(
-            ProviderLease(
-                job=called.panel_job,
-                scheduler=ZERO_ADDRESS,
-                signed_order=codec.encode(SignedOrder(order=order, signature=b"")),
-                ticket=ticket,
-                round_number=PANEL_ROUND,
-                rate_microusd=rate,
-                slot=slot,
-                state=State.ACCEPTED.value,
-                # Until everybody has had time to reveal: the output has to last so long.
-                expiry=order.expiry + 2 * window_s,
-                accepted_at=self.clock.now(),
-            )
+        lease = ProviderLease(
+            job=called.panel_job,
+            scheduler=ZERO_ADDRESS,
+            signed_order=codec.encode(SignedOrder(order=order, signature=b"")),
+            ticket=ticket,
+            round_number=PANEL_ROUND,
+            rate_microusd=rate,
+            slot=slot,
+            state=State.ACCEPTED.value,
+            # Until everybody has had time to reveal: the output has to last so long.
+            expiry=order.expiry + 2 * window_s,
+            accepted_at=self.clock.now(),
         )
+        try:
+            await self.book.add_panel(lease)
+        except StoreUnavailable:
+            self.slots.release(called.panel_job)
+            raise
         logger.info(
             "a seat on the panel (%s) for job %s: running it at ticket %d",
             called.panel.kind.value, called.job.hex()[:12], ticket,

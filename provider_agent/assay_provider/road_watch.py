@@ -30,10 +30,12 @@ from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.order import SignedOrder
 from assay_node.protocol.typed_data import Domain
 from assay_node.services.road import Answer, Holdings, opening_alone, plan
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease, SignedSet
 from assay_provider.commitment import answer_of
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_closing import SETTLED, LeaseClosing
+from assay_provider.outage import Outage
 from assay_provider.personas import Conduct
 from assay_provider.road_terms import RoadTerms, opens_at
 from assay_provider.supply import Supply
@@ -76,11 +78,14 @@ class RoadWatch:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        outage = Outage(what="the on-chain road", logger=logger, clock=self.clock)
         while True:
             try:
                 await self.look()
-            except ChainError as error:  # the endpoint is away, or gas too dear: the windows last
-                logger.warning("the on-chain road waits: %s", error)
+                outage.over()
+            except (ChainError, StoreUnavailable) as error:
+                # The endpoint is away, gas too dear, or the disk full: the windows last.
+                outage.failed(error)
             await asyncio.sleep(self.terms.poll_s)
 
     async def look(self) -> None:
@@ -106,7 +111,7 @@ class RoadWatch:
         """Do one job's part; what is wrong with it must not keep another from being revealed."""
         try:
             await work
-        except ChainUnavailable:
+        except (ChainUnavailable, StoreUnavailable):
             raise
         except ChainError as error:
             logger.warning("job %s on the on-chain road waits: %s", job.hex()[:12], error)
@@ -117,9 +122,11 @@ class RoadWatch:
 
     async def _find_new(self) -> None:
         """Track every job of ours that somebody took to the road since the last look."""
-        head = (await self.road.head()).number
+        newest = await self.road.head()
+        head = newest.number
         if self._next_block is None:
-            since = self.clock.now() - AFTER_EXPIRY_S
+            # The earlier of two clocks: one that runs ahead must not hide what was taken there.
+            since = min(self.clock.now(), newest.timestamp) - AFTER_EXPIRY_S
             leases = await self.book.store.answerable(expiring_after=since)
             self._next_block = min((order_of(lease).seed_block for lease in leases), default=head)
         for job in await self.road.taken_to_road(self._next_block, head):
@@ -161,8 +168,10 @@ class RoadWatch:
         if not isinstance(step, FinalizeRoad) or mine in road.silent:
             return True  # nobody else reveals or commits for us
         place = operators.index(mine) if mine in operators else len(operators)
-        since = self._possible_since.setdefault((road.job, FinalizeRoad), self.clock.now())
-        return self.clock.now() >= since + place * self.terms.turn_s
+        now = self.clock.now()
+        since = min(self._possible_since.get((road.job, FinalizeRoad), now), now)
+        self._possible_since[road.job, FinalizeRoad] = since
+        return now >= since + place * self.terms.turn_s
 
     def _own_answer(self, lease: ProviderLease, round_number: int) -> Answer | None:
         if lease.output is None or lease.salt is None or lease.seconds is None:
@@ -193,14 +202,16 @@ class RoadWatch:
     async def _open_what_is_due(self) -> None:
         contacts = await self.book.store.contacts()
         heard = {c.scheduler: c.heard_at for c in reversed(contacts)}  # the latest of each stays
-        for signed in await self.book.store.signed_sets(expiring_after=self.clock.now()):
+        # By the chain's clock: it is the one by which orders expire there.
+        now = (await self.road.head()).timestamp
+        for signed in await self.book.store.signed_sets(expiring_after=now):
             job, scheduler = signed.lease.job, signed.lease.scheduler
             connected = self.is_connected(scheduler)
             heard_at = self.clock.now() if connected else heard.get(scheduler, 0.0)
             if job not in self._spent:
-                await self._whatever_it_is(job, self._open_if_due(signed, heard_at))
+                await self._whatever_it_is(job, self._open_if_due(signed, heard_at, now))
 
-    async def _open_if_due(self, signed: SignedSet, heard_at: float) -> None:
+    async def _open_if_due(self, signed: SignedSet, heard_at: float, now: int) -> None:
         lease, order = signed.lease, order_of(signed.lease)
         first_at = opens_at(
             expiry=lease.expiry,
@@ -209,18 +220,17 @@ class RoadWatch:
             heard_at=heard_at,
             terms=self.terms,
         )
-        if self.clock.now() < first_at:
+        if now < first_at:
             return
         committed = codec.decode(CommitSet, signed.commit_set)
         place = [entry.operator for entry in committed.entries].index(self.supply.operator)
-        if self.clock.now() < first_at + place * self.terms.turn_s:
+        if now < first_at + place * self.terms.turn_s:
             return
         if await self.road.nonce_used(order.requester, order.nonce_number):
             self._spent.add(lease.job)
             return
         road = RoadJob(job=lease.job, state=RoadState.ABSENT, deadline=0, round_number=0)
         holdings = Holdings(signed_order=signed_order_of(lease), commit_set=committed)
-        now = (await self.road.head()).timestamp
         step = plan(road, holdings, now=now, window_s=await self.road.road_window_s()).step
         if isinstance(step, OpenRoad):
             logger.warning(

@@ -20,8 +20,10 @@ from assay_node.protocol.messages import (
     Progress,
     Welcome,
 )
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLeases, SchedulerContact
 from assay_provider.offering import Offering
+from assay_provider.outage import Outage
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +137,15 @@ class SchedulerLinks:
             UnusableAddress: the multiaddr is malformed, or this provider's own.
         """
         backoff = Backoff()
+        outage = Outage(what=f"scheduler {multiaddr}", logger=logger, clock=self._clock)
         while True:
             try:
                 peer_id = await self._connect(multiaddr)
-                await self._converse(peer_id, multiaddr, welcomed, backoff)
+                await self._converse(peer_id, multiaddr, welcomed, backoff, outage)
             except UnusableAddress:
                 raise  # it does not heal
             except AssayError as error:
-                logger.warning("scheduler %s: %s; connecting again", multiaddr, error)
+                outage.failed(f"{error}; connecting again")
             await asyncio.sleep(backoff.next_wait_s())
 
     def tell_progress(self, scheduler: Address, told: Progress) -> None:
@@ -170,7 +173,12 @@ class SchedulerLinks:
             raise UnusableAddress(f"check provider.schedulers: {error}") from None
 
     async def _converse(
-        self, peer_id: PeerId, multiaddr: str, welcomed: Welcomed, backoff: Backoff
+        self,
+        peer_id: PeerId,
+        multiaddr: str,
+        welcomed: Welcomed,
+        backoff: Backoff,
+        outage: Outage,
     ) -> None:
         scheduler: Address | None = None
         try:
@@ -179,21 +187,30 @@ class SchedulerLinks:
                 renewed = self._offering.renewed
                 welcome = await self._introduce(peer_id)
                 scheduler = welcome.scheduler
-                await self._leases.heard(
-                    SchedulerContact(
-                        multiaddr=multiaddr, scheduler=scheduler, heard_at=self._clock.now()
-                    )
-                )
                 self._event(scheduler).set()
                 self._any_connected.set()
                 backoff.reset()
-                await welcomed(welcome, sent_at)
+                outage.over()
+                await self._agree(multiaddr, welcome, sent_at, welcomed)
                 await self._heartbeat_until(renewed, peer_id, welcome.heartbeat_s)
         finally:
             if scheduler is not None:
                 self._event(scheduler).clear()
                 if not any(event.is_set() for event in self._connected.values()):
                     self._any_connected.clear()
+
+    async def _agree(
+        self, multiaddr: str, welcome: Welcome, sent_at: float, welcomed: Welcomed
+    ) -> None:
+        """Note and act on a Welcome; a database that is away must not cost us the scheduler."""
+        contact = SchedulerContact(
+            multiaddr=multiaddr, scheduler=welcome.scheduler, heard_at=self._clock.now()
+        )
+        try:
+            await self._leases.heard(contact)
+            await welcomed(welcome, sent_at)
+        except StoreUnavailable as error:  # the next introduction comes with the next offer
+            logger.warning("not agreed with scheduler %s on leases: %s", multiaddr, error)
 
     async def _introduce(self, peer_id: PeerId) -> Welcome:
         self._introducing[peer_id] = asyncio.Event()

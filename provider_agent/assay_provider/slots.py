@@ -26,6 +26,16 @@ class Slots:
         self._held[job] = self._free.pop(0)
         return self._held[job]
 
+    def hold(self, job: Digest, slot: int) -> bool:
+        """Give a job the very slot that its stored lease names; False when another job has it."""
+        if self._held.get(job) == slot:
+            return True
+        if job in self._held or slot not in self._free:
+            return False
+        self._free.remove(slot)
+        self._held[job] = slot
+        return True
+
     def release(self, job: Digest) -> None:
         """Make a job's slot free again, if it holds one."""
         slot = self._held.pop(job, None)

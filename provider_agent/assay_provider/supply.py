@@ -6,6 +6,7 @@ from pathlib import Path
 from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Gpu, Slot
+from assay_provider.disk_room import DiskRoom
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.road_terms import RoadTerms
@@ -22,7 +23,8 @@ class Supply:
     their self-test, until `isolation.offered` says which they are. `allow_weak_isolation` is for
     local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
-    the court. `exact` is which jobs under exact_torch can be run.
+    the court. `disk` is where jobs are written and what stays free there. `exact` is
+    which jobs under exact_torch can be run.
     """
 
     operator: Address
@@ -44,6 +46,7 @@ class Supply:
     allow_weak_isolation: bool = False
     gpus: tuple[Gpu, ...] = ()
     benchmark: Benchmark | None = None
+    disk: DiskRoom = field(default_factory=DiskRoom)
     exact: ExactSupport = field(default_factory=ExactSupport)
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,15 +83,27 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Shut out every other writer, in this process and in others, and commit at the end."""
+        """Shut out every other writer, in this process and in others, and commit at the end.
+
+        Raises:
+            LocalError: the catalog cannot be written, for a full disk most often. Nothing changed.
+        """
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back()
+                if isinstance(error, sqlite3.OperationalError):
+                    raise LocalError(f"the artifact store cannot be written: {error}") from error
                 raise
-            self._connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        """End a transaction. SQLite may have ended it already, when its disk was full."""
+        if self._connection.in_transaction:
+            with suppress(sqlite3.OperationalError):
+                self._connection.execute("ROLLBACK")
 
     def living_sessions(self) -> set[str]:
         """Return the sessions whose process is alive, this one included. Call in a transaction.

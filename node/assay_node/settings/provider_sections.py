@@ -114,6 +114,11 @@ class ProviderSettings(Section):
         description="First of the host user ids that sandboxes run as, one for each slot; daemons "
         "on one machine need ranges of their own.",
     )
+    disk_free_bytes_min: Bytes = Field(
+        default=1 * GIB,
+        description="New jobs are refused while a disk that the daemon writes to has less free: a "
+        "full one would keep the jobs that it runs from being committed.",
+    )
     offer_lifetime_s: int = Field(
         default=60, ge=5, le=3600, description="How long an offer stands before it is renewed."
     )

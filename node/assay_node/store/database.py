@@ -91,6 +91,13 @@ def is_absent(url: str) -> bool:
     return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
 
 
+def database_file(url: str) -> Path | None:
+    """Return the file of a SQLite database; None for a server's, or one in memory."""
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(str(parsed.database)) if is_file else None
+
+
 def _async_url(url: str) -> URL:
     try:
         parsed = make_url(url)

@@ -18,7 +18,9 @@ from assay_node.protocol import codec
 from assay_node.protocol.assignment import SignedAssign
 from assay_node.protocol.errors import LocalError, Refused
 from assay_node.protocol.ids import Address, Cid, Digest
+from assay_node.store.availability import available
 from assay_node.store.database import Database
+from assay_node.store.provider_runs import ProviderRuns
 from assay_node.store.provider_schema import (
     assigns,
     counters,
@@ -110,12 +112,17 @@ class KeptEvidence:
 
 
 class ProviderLeases:
-    """The leases of one provider in one database. Only its daemon writes."""
+    """The leases of one provider in one database. Only its daemon writes.
+
+    Every call may raise `StoreUnavailable`. `runs` is the metering log beside them.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.runs = ProviderRuns(database)
 
     @undisturbed
+    @available
     async def add(self, lease: ProviderLease, assign: SignedAssign | None, *, event: str) -> bool:
         """Store a new lease durably, with the assignment that it was taken with, if there was one.
 
@@ -133,42 +140,49 @@ class ProviderLeases:
         return True
 
     @undisturbed
+    @available
     async def get(self, job: Digest) -> ProviderLease | None:
         """Return the lease for a job, None when there never was one."""
         found = await self._select(select(leases).where(leases.c.job == job.hex()))
         return found[0] if found else None
 
     @undisturbed
+    @available
     async def unfinished(self) -> tuple[ProviderLease, ...]:
         """Return every lease that is not closed, oldest first."""
         query = select(leases).where(leases.c.closed_at.is_(None))
         return await self._select(query.order_by(leases.c.accepted_at, leases.c.job))
 
     @undisturbed
+    @available
     async def overdue(self, now: float) -> tuple[ProviderLease, ...]:
         """Return open leases whose order can no longer be settled, oldest first."""
         query = select(leases).where(leases.c.closed_at.is_(None), leases.c.expiry < now)
         return await self._select(query.order_by(leases.c.accepted_at, leases.c.job))
 
     @undisturbed
+    @available
     async def owing_hand_back(self) -> tuple[ProviderLease, ...]:
         """Return closed leases whose scheduler has not yet acknowledged that we gave them up."""
         query = select(leases).where(leases.c.hand_back_owed.is_(True))
         return await self._select(query.order_by(leases.c.closed_at, leases.c.job))
 
     @undisturbed
+    @available
     async def kept_before(self, now: float) -> tuple[ProviderLease, ...]:
         """Return closed leases whose output need not be kept any longer."""
         query = select(leases).where(leases.c.keep_until <= now)
         return await self._select(query.order_by(leases.c.keep_until, leases.c.job))
 
     @undisturbed
+    @available
     async def newest(self, limit: int) -> tuple[ProviderLease, ...]:
         """Return the newest leases, open or closed, newest first."""
         query = select(leases).order_by(leases.c.accepted_at.desc(), leases.c.job)
         return await self._select(query.limit(limit))
 
     @undisturbed
+    @available
     async def save(
         self,
         before: ProviderLease,
@@ -186,6 +200,7 @@ class ProviderLeases:
             return await _save(connection, before, after, event, detail, now)
 
     @undisturbed
+    @available
     async def sign_set(
         self,
         before: ProviderLease,
@@ -226,6 +241,7 @@ class ProviderLeases:
             return saved
 
     @undisturbed
+    @available
     async def signed_set(self, job: Digest) -> bytes | None:
         """Return the commit set of the latest round in which this provider signed one."""
         query = select(signed_sets.c.commit_set).where(signed_sets.c.job == job.hex())
@@ -235,6 +251,7 @@ class ProviderLeases:
         return None if found is None else bytes(found)
 
     @undisturbed
+    @available
     async def keep_assign(self, assign: SignedAssign) -> bool:
         """Keep another assignment of a known lease's job; False when its number is held already."""
         try:
@@ -245,6 +262,7 @@ class ProviderLeases:
         return True
 
     @undisturbed
+    @available
     async def assigns(self, job: Digest) -> tuple[SignedAssign, ...]:
         """Return the assignments that a job's lease was taken with, in order."""
         query = select(assigns.c.body).where(assigns.c.job == job.hex())
@@ -253,6 +271,7 @@ class ProviderLeases:
         return tuple(codec.decode(SignedAssign, bytes(body)) for body in found.scalars())
 
     @undisturbed
+    @available
     async def keep_evidence(
         self, job: Digest, scheduler: Address, body: bytes, *, now: float
     ) -> bool:
@@ -266,6 +285,7 @@ class ProviderLeases:
         return True
 
     @undisturbed
+    @available
     async def evidence(self) -> tuple[KeptEvidence, ...]:
         """Return all that shows that schedulers contradicted themselves, oldest first."""
         async with self._database.read() as connection:
@@ -283,6 +303,7 @@ class ProviderLeases:
         )
 
     @undisturbed
+    @available
     async def signed_sets(self, *, expiring_after: float) -> tuple[SignedSet, ...]:
         """Return the sets signed for leases, open or closed, in the round that they are in."""
         query = (
@@ -307,6 +328,7 @@ class ProviderLeases:
         )
 
     @undisturbed
+    @available
     async def answerable(self, *, expiring_after: float) -> tuple[ProviderLease, ...]:
         """Return leases whose run gave, or may yet give, an output that can be committed."""
         query = select(leases).where(
@@ -316,6 +338,7 @@ class ProviderLeases:
         return await self._select(query.order_by(leases.c.expiry, leases.c.job))
 
     @undisturbed
+    @available
     async def events(self, job: Digest) -> tuple[ProviderLeaseEvent, ...]:
         """Return a lease's history, oldest first."""
         query = select(lease_events).where(lease_events.c.job == job.hex())
@@ -329,6 +352,7 @@ class ProviderLeases:
         )
 
     @undisturbed
+    @available
     async def metered_microusd(self, closed_reason: str) -> int:
         """Return the sum of rate x seconds over leases that closed with this reason."""
         query = select(leases.c.rate_microusd, func.sum(leases.c.seconds))
@@ -338,6 +362,7 @@ class ProviderLeases:
         return sum(int(rate) * int(seconds) for rate, seconds in rows)
 
     @undisturbed
+    @available
     async def forget_closed_before(self, moment: float) -> int:
         """Delete leases closed before `moment` that keep nothing; return how many."""
         old = (
@@ -349,6 +374,7 @@ class ProviderLeases:
             return (await connection.execute(delete(leases).where(*old))).rowcount
 
     @undisturbed
+    @available
     async def next_offer_generation(self) -> int:
         """Return a number that is larger at every call, across restarts."""
         mine = counters.c.name == _OFFER_GENERATION
@@ -361,6 +387,7 @@ class ProviderLeases:
             )
 
     @undisturbed
+    @available
     async def heard(self, contact: SchedulerContact) -> None:
         """Note that a scheduler welcomed this provider."""
         values = {"scheduler": contact.scheduler, "heard_at": contact.heard_at}
@@ -371,6 +398,7 @@ class ProviderLeases:
                 await connection.execute(insert(schedulers).values(**row))
 
     @undisturbed
+    @available
     async def contacts(self) -> tuple[SchedulerContact, ...]:
         """Return every scheduler ever heard from, the latest first."""
         query = select(schedulers).order_by(schedulers.c.heard_at.desc(), schedulers.c.multiaddr)

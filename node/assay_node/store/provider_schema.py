@@ -112,6 +112,30 @@ evidence: Final = Table(
 )
 """Outlives its lease: one pair for each job is enough to take its scheduler's bond."""
 
+runs: Final = Table(
+    "provider_runs",
+    metadata,
+    Column("job", String(64), ForeignKey(leases.c.job, ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("round_number", BigInteger, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("tier", String(16), nullable=False),
+    Column("seconds_max", BigInteger, nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("meter", String(32)),
+    Column("started_ns", BigInteger),
+    Column("exited_ns", BigInteger),
+    Column("cpu_ns", BigInteger),
+    Column("memory_peak_bytes", BigInteger),
+    Column("memory_anonymous_bytes", BigInteger),
+    Column("oom_kills", BigInteger),
+    Column("pids_refused", BigInteger),
+    Column("verdict", String(32)),
+    Column("billable_seconds", BigInteger),
+)
+"""The metering log. All from `ended_at` on is written once, when a run has ended."""
+
 schedulers: Final = Table(
     "provider_schedulers",
     metadata,

@@ -33,8 +33,10 @@ from assay_provider.runtime.memory_budget import (
     output_tmpfs_bytes,
     scratch_tmpfs_bytes,
 )
+from assay_provider.runtime.memory_samples import MemorySamples, sampled
 from assay_provider.runtime.preparation import SandboxSettings, find_parts
 from assay_provider.runtime.sandbox import (
+    RunMeter,
     RunRequest,
     RunResult,
     SandboxUnavailable,
@@ -72,7 +74,7 @@ class BubblewrapSandbox:
         self._busy: set[int] = set()
         self._restarting = threading.Lock()
         try:
-            self.clean_leftovers()
+            self.groups_cleaned = self.clean_leftovers()
             self._launcher = Launcher.start(self.parts.launcher_config)
         except (SandboxUnavailable, OSError):
             self._forget_groups()
@@ -219,14 +221,29 @@ class BubblewrapSandbox:
     async def _follow(
         self, job: LaunchedJob, group: cgroups.Cgroup | None, request: RunRequest
     ) -> RunResult:
-        exited = await job.exited()
+        async with sampled(group) as samples:
+            exited = await job.exited()
         usage = await asyncio.to_thread(_final_usage, group) if group else None
         if exited.setup_failure and not (usage and usage.oom_kills):
             raise SandboxUnavailable(f"the sandbox did not start: {exited.setup_failure}")
         decision = verdict.decide(_observation(exited, usage), request.limits)
         if decision.verdict is Verdict.OK:
             decision = _judge_output(await job.collect()) or decision
-        return _result(decision, exited, usage, job.log_tail())
+        meter = self._meter(exited, usage, samples)
+        return _result(decision, exited, usage, job.log_tail(), meter)
+
+    def _meter(
+        self, exited: LaunchExit, usage: cgroups.CgroupUsage | None, samples: MemorySamples
+    ) -> RunMeter:
+        driver = self.parts.detection.driver
+        return RunMeter(
+            source=f"cgroup {driver.version}" if driver else "processes",
+            started_ns=exited.started_ns,
+            exited_ns=exited.exited_ns,
+            memory_anonymous_bytes=samples.largest_bytes,
+            oom_kills=usage.oom_kills if usage else None,
+            pids_refused=usage.pids_refused if usage else None,
+        )
 
 
 def _variables(request: RunRequest) -> dict[str, str]:
@@ -279,6 +296,7 @@ def _result(
     exited: LaunchExit,
     usage: cgroups.CgroupUsage | None,
     log_tail: bytes,
+    meter: RunMeter,
 ) -> RunResult:
     cpu_seconds = usage.cpu_seconds if usage and usage.cpu_seconds is not None else None
     return RunResult(
@@ -289,6 +307,7 @@ def _result(
         cpu_seconds=exited.cpu_seconds if cpu_seconds is None else cpu_seconds,
         memory_peak_bytes=usage.memory_peak_bytes if usage else exited.memory_peak_bytes,
         log_tail=log_tail,
+        meter=meter,
     )
 
 

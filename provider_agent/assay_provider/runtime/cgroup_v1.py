@@ -57,6 +57,10 @@ class CgroupV1:
             pids_refused=counter(self._read("pids", "pids.events"), "max"),
         )
 
+    def anonymous_bytes(self) -> int:
+        """See `Cgroup`."""
+        return counter(self._read("memory", "memory.stat"), "total_rss")
+
     def kill(self) -> None:
         """See `Cgroup`. With no room for new processes the loop cannot be outrun."""
         (self.directories["pids"] / "pids.max").write_text("0", encoding="ascii")

@@ -69,6 +69,10 @@ class CgroupV2:
             pids_refused=counter(self._read("pids.events"), "max"),
         )
 
+    def anonymous_bytes(self) -> int:
+        """See `Cgroup`."""
+        return counter(self._read("memory.stat"), "anon")
+
     def kill(self) -> None:
         """See `Cgroup`. cgroup.kill came with Linux 5.14 and takes running forks along."""
         kill_file = self.directory / "cgroup.kill"

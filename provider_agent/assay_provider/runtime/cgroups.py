@@ -76,6 +76,10 @@ class Cgroup(Protocol):
         """Read the counters."""
         ...
 
+    def anonymous_bytes(self) -> int:
+        """Memory of its processes at the moment, without page cache and files in memory."""
+        ...
+
     def kill(self) -> None:
         """Kill every process in it, and return when none is left.
 

@@ -87,13 +87,13 @@ def run_job(
         control.send(encode(_setup_failed(str(error))))
         return
     watched = _watch(started, spec, staging, control)
-    wall_seconds = time.monotonic() - started.at
+    exited_at = time.monotonic()
     reaped = _kill_and_reap(started.pid)
     _drain(started.log, watched, spec.log_bytes)
     if watched.abandoned:
         return
     os.write(log_file, bytes(watched.log[-spec.log_bytes :]) if spec.log_bytes else b"")
-    control.send(encode(_exit_message(started, watched, reaped, wall_seconds)))
+    control.send(encode(_exit_message(started, watched, reaped, exited_at)))
     if control.recv(MESSAGE_BYTES_MAX) == COLLECT:
         control.send(encode(_collect(staging, spec)))
 
@@ -195,7 +195,7 @@ def _kill_and_reap(monitor: int) -> _Reaped:
 
 
 def _exit_message(
-    started: StartedProcess, watched: _Watched, reaped: _Reaped, wall_seconds: float
+    started: StartedProcess, watched: _Watched, reaped: _Reaped, exited_at: float
 ) -> LaunchExit:
     exit_code = _reported_exit_code(started.status)
     if exit_code is None and _could_not_execute(watched.log):
@@ -205,11 +205,13 @@ def _exit_message(
         exit_code=None if killed else exit_code,
         timed_out=watched.timed_out,
         setup_failure="" if killed or exit_code is not None else _complaint(watched.log),
-        wall_seconds=wall_seconds,
+        wall_seconds=exited_at - started.at,
         cpu_seconds=reaped.cpu_seconds,
         memory_peak_bytes=reaped.memory_peak_bytes,
         scratch_full=watched.scratch_full,
         output_full=watched.output_full,
+        started_ns=round(started.at * 1e9),
+        exited_ns=round(exited_at * 1e9),
     )
 
 

@@ -116,6 +116,9 @@ class LaunchExit:
     """Largest single process, for machines without cgroups."""
     scratch_full: bool
     output_full: bool
+    started_ns: int = 0
+    exited_ns: int = 0
+    """Monotonic, of this machine; `wall_seconds` lies between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ MS_NODEV: Final = 0x4
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_SLAVE: Final = 1 << 19
+MNT_DETACH: Final = 0x2
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -27,6 +28,7 @@ _libc.mount.argtypes = (
     ctypes.c_ulong,
     ctypes.c_char_p,
 )
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 def unshare(flags: int) -> None:
@@ -63,6 +65,15 @@ def tmpfs(target: Path, *, size_bytes: int, inodes: int, uid: int, gid: int) -> 
     """Mount an empty tmpfs of bounded size, owned by `uid` and `gid`."""
     options = f"size={size_bytes},nr_inodes={inodes},mode=755,uid={uid},gid={gid}"
     _mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def detach(target: Path) -> None:
+    """Unmount, now for everybody who looks and later for who still has it open (MNT_DETACH).
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmount {target}")
 
 
 def die_with_parent() -> None:

@@ -146,6 +146,22 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunMeter:
+    """What a run's figures were read off, for the metering log."""
+
+    source: str
+    """What counted: a version of cgroups, or "processes" where a machine has none."""
+    started_ns: int
+    exited_ns: int
+    """Of one monotonic clock: the sandbox program's start and its exit."""
+    memory_anonymous_bytes: int | None
+    """The most seen without page cache and files in memory; None where nobody looked."""
+    oom_kills: int | None
+    pids_refused: int | None
+    """How often the kernel killed for memory or refused a process; None without cgroups."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """What became of one run."""
 
@@ -161,6 +177,8 @@ class RunResult:
     """Peak charge of the job, with scratch, output and page cache; where the grade is `WEAK`, of
     its largest process."""
     log_tail: bytes
+    meter: RunMeter | None = None
+    """None of a runtime that meters nothing but the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,14 +19,20 @@ async def open_tiers(settings: SandboxSettings) -> AsyncIterator["TieredSandbox"
         SandboxUnavailable: not even T1 can be opened, on which the others stand.
     """
     async with open_sandbox(settings) as bubblewrap:
-        yield TieredSandbox(members={Tier.T1.value: bubblewrap})
+        yield TieredSandbox(
+            members={Tier.T1.value: bubblewrap}, groups_cleaned=bubblewrap.groups_cleaned
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TieredSandbox:
-    """Implements `Sandbox`; `members` are by the values of `job_spec.Tier`, the weakest first."""
+    """Implements `Sandbox`; `members` are by the values of `job_spec.Tier`, the weakest first.
+
+    `groups_cleaned` cgroups of a killed daemon were removed when it was opened.
+    """
 
     members: Mapping[str, Sandbox]
+    groups_cleaned: int = 0
 
     async def run(self, request: RunRequest, slot: int) -> RunResult:
         """See `Sandbox`."""

@@ -47,6 +47,7 @@ async def test_a_task_stopped_before_its_first_step_frees_its_slot() -> None:
             domain=nothing,
             signer=nothing,
             clock=nothing,
+            deadlines=nothing,
         )
         work.start(ONE)
         await work.stop(ONE)
