@@ -53,15 +53,23 @@ def bubblewrap_arguments(
     exact_torch_bound: bool,
     environment: Mapping[str, str],
     gpus: GpuGrant | None = None,
+    mounted: Path | None = None,
 ) -> list[str]:
-    """Return bwrap's options, without the program's name and the command."""
+    """Return bwrap's options, without the program's name and the command.
+
+    `mounted` is the root of an environment; without one the job sees the host's system and Python.
+    """
     return [
         *_NAMESPACES,
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--uid", str(JOB_UID), "--gid", str(JOB_UID), "--hostname", "job"),
         *("--seccomp", str(SECCOMP_FD), "--json-status-fd", str(STATUS_FD)),
-        *_system(root, staging),
-        *_python(staging, python_bound=python_bound),
+        *(
+            ("--ro-bind", str(mounted), "/")
+            if mounted
+            else (*_host_system(root, staging), *_host_python(staging, python_bound=python_bound))
+        ),
+        *("--proc", "/proc", "--dev", "/dev"),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
         *(_gpus(gpus) if gpus else ()),
         *_job_directories(staging),
@@ -95,16 +103,16 @@ def check_variables(environment: Mapping[str, str]) -> None:
             raise LocalError(f"{name[:64]!r} cannot be an environment variable; rename it")
 
 
-def _system(root: SystemRoot, staging: Staging) -> list[str]:
+def _host_system(root: SystemRoot, staging: Staging) -> list[str]:
     arguments: list[str] = []
     for directory in root.bound:
         arguments += ["--ro-bind", directory, directory]
     for path, target in root.links:
         arguments += ["--symlink", target, path]
-    return [*arguments, "--ro-bind", str(staging.etc), "/etc", "--proc", "/proc", "--dev", "/dev"]
+    return [*arguments, "--ro-bind", str(staging.etc), "/etc"]
 
 
-def _python(staging: Staging, *, python_bound: bool) -> list[str]:
+def _host_python(staging: Staging, *, python_bound: bool) -> list[str]:
     environment = ["--ro-bind", str(staging.environment), "/opt/environment"]
     if not python_bound:
         return environment

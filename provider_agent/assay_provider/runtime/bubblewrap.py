@@ -23,7 +23,7 @@ from assay_provider.runtime.arguments import (
     limited_per_process,
 )
 from assay_provider.runtime.device_rules import rules_for
-from assay_provider.runtime.exact import under_mode, variables_under_mode
+from assay_provider.runtime.exact import elsewhere, under_mode, variables_under_mode
 from assay_provider.runtime.gpu_variables import variables_with_gpus
 from assay_provider.runtime.launch_messages import Collected, LaunchExit, LaunchSpec, Staging
 from assay_provider.runtime.launcher_client import LaunchedJob, Launcher
@@ -34,8 +34,10 @@ from assay_provider.runtime.memory_budget import (
     scratch_tmpfs_bytes,
 )
 from assay_provider.runtime.memory_samples import MemorySamples, sampled
+from assay_provider.runtime.mounted_environments import MountedEnvironments
 from assay_provider.runtime.preparation import SandboxSettings, find_parts
 from assay_provider.runtime.sandbox import (
+    EnvironmentRoot,
     RunMeter,
     RunRequest,
     RunResult,
@@ -75,7 +77,7 @@ class BubblewrapSandbox:
         self._restarting = threading.Lock()
         try:
             self.groups_cleaned = self.clean_leftovers()
-            self._launcher = Launcher.start(self.parts.launcher_config)
+            self._start_launcher()
         except (SandboxUnavailable, OSError):
             self._forget_groups()
             raise
@@ -101,6 +103,29 @@ class BubblewrapSandbox:
             logger.warning("removed cgroups a killed daemon left", extra={"count": count})
         return count
 
+    def check_environments(self) -> None:
+        """Refuse to run anything in an environment where that cannot work.
+
+        Raises:
+            LocalError: with what to do.
+        """
+        if os.getuid() != 0:
+            raise LocalError(
+                "environments are mounted, which only root may: run the daemon as root"
+            )
+        if self.parts.detection.driver is None:
+            reasons = "; ".join(self.parts.detection.reasons)
+            raise LocalError(f"environments need limits by cgroups, and there are none: {reasons}")
+
+    def try_mount(self, root: EnvironmentRoot) -> None:
+        """Mount an environment and take it away again. Blocks.
+
+        Raises:
+            SandboxUnavailable: what the kernel says.
+        """
+        self._launcher.mount(root)
+        self._launcher.unmount(root)
+
     def close(self) -> None:
         """End the launcher and every job. Blocks."""
         self._launcher.stop()
@@ -109,6 +134,10 @@ class BubblewrapSandbox:
     def host_uid(self, slot: int) -> int:
         """Return the host uid a slot's jobs run under."""
         return self.settings.uid_first + slot if os.getuid() == 0 else os.getuid()
+
+    def _start_launcher(self) -> None:
+        self._launcher = Launcher.start(self.parts.launcher_config)
+        self._environments = MountedEnvironments(self._launcher)
 
     def _forget_groups(self) -> None:
         if self.parts.detection.driver:
@@ -119,7 +148,9 @@ class BubblewrapSandbox:
             raise LocalError(f"slot {slot} is not one of the {self.settings.slots_max} slots")
         if slot in self._busy:
             raise LocalError(f"slot {slot} runs another job; wait for it or use another slot")
-        if request.runtime != environment.HOST_PYTHON:
+        if request.root is not None:
+            self.check_environments()
+        elif request.runtime != environment.HOST_PYTHON:
             raise LocalError(
                 f"there is no environment {request.runtime[:64]!r} here, only "
                 f"{environment.HOST_PYTHON!r}"
@@ -133,14 +164,15 @@ class BubblewrapSandbox:
 
     async def _run(self, request: RunRequest, slot: int) -> RunResult:
         await asyncio.to_thread(self._prepare, request)
-        # Starting blocks the loop for a millisecond or two, and in return has no half-way state
-        # in which a cancellation could lose a job.
-        job, group = self._start(request, slot)
-        try:
-            return await self._follow(job, group, request)
-        finally:
-            # Shielded: a second cancellation must not leave processes or groups behind.
-            await asyncio.shield(asyncio.to_thread(_tear_down, job, group))
+        async with self._environments.held(request.root):
+            # Starting blocks the loop for a millisecond or two, and in return has no half-way state
+            # in which a cancellation could lose a job.
+            job, group = self._start(request, slot)
+            try:
+                return await self._follow(job, group, request)
+            finally:
+                # Shielded: a second cancellation must not leave processes or groups behind.
+                await asyncio.shield(asyncio.to_thread(_tear_down, job, group))
 
     def _prepare(self, request: RunRequest) -> None:
         environment.readable_for_all(request.input_directory)
@@ -148,7 +180,7 @@ class BubblewrapSandbox:
             if not self._launcher.is_alive():
                 logger.warning("the sandbox launcher is gone; starting it anew")
                 self._launcher.stop()
-                self._launcher = Launcher.start(self.parts.launcher_config)
+                self._start_launcher()
 
     def _start(self, request: RunRequest, slot: int) -> tuple[LaunchedJob, cgroups.Cgroup | None]:
         group = self._create_group(request)
@@ -197,13 +229,15 @@ class BubblewrapSandbox:
 
     def _arguments(self, request: RunRequest) -> list[str]:
         config = self.parts.launcher_config
+        staging = Staging(root=Path(config.staging_point))
         return bubblewrap_arguments(
             root=environment.system_root(),
-            staging=Staging(root=Path(config.staging_point)),
+            staging=staging,
             python_bound=config.python_base is not None,
             exact_torch_bound=config.exact_torch is not None,
             environment=_variables(request),
             gpus=request.gpus,
+            mounted=staging.mounted(request.root.digest) if request.root else None,
         )
 
     def _command(self, request: RunRequest, *, limited: bool) -> list[str]:
@@ -248,14 +282,18 @@ class BubblewrapSandbox:
 
 def _variables(request: RunRequest) -> dict[str, str]:
     machine = platform.machine()
-    defaults = environment.default_variables(machine)
+    if request.root is None:
+        defaults = environment.default_variables(machine)
+    else:
+        defaults = environment.variables_inside(request.root.variables, machine)
     if request.exact is None:
         variables = {**defaults, **request.environment}
     else:
+        setup = request.exact.setup
         variables = variables_under_mode(
             defaults,
             request.environment,
-            request.exact.setup,
+            setup if request.root is None else elsewhere(setup),
             machine=machine,
             cpus=request.limits.cpus,
         )

@@ -21,17 +21,19 @@ import platformdirs
 
 from assay_node.protocol.ids import Digest
 from assay_provider.runtime.arguments import SystemRoot
-from assay_provider.runtime.exact import FOLDER_INSIDE
+from assay_provider.runtime.exact import FOLDER_INSIDE, python_path
 
 HOST_PYTHON: Final = "host-python"
 
 _PYTHON_INSIDE: Final = "/opt/python"
 _ENVIRONMENT_INSIDE: Final = "/opt/environment"
 
+PATH_INSIDE: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked up in an environment that does not say."""
+
 _JOB_VARIABLES: Final = {
     "HOME": "/tmp",  # noqa: S108 # the sandbox's own /tmp
     "LANG": "C.UTF-8",
-    "PATH": f"{_ENVIRONMENT_INSIDE}/bin:/usr/local/bin:/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "TZ": "UTC",
@@ -118,11 +120,20 @@ def exact_kernels() -> Path:
 
 def default_variables(machine: str) -> dict[str, str]:
     """Return the variables of every job on a machine of this architecture, before its own."""
-    variables = {**_JOB_VARIABLES, **cpu_variables(machine)}
+    path = f"{_ENVIRONMENT_INSIDE}/bin:/usr/local/bin:/usr/bin:/bin"
+    variables = {**_JOB_VARIABLES, "PATH": path, **cpu_variables(machine)}
     if exact_torch_package() is not None:
         variables["PYTHONPATH"] = FOLDER_INSIDE
     library_path = host_python().library_path
     return {**variables, "LD_LIBRARY_PATH": library_path} if library_path else variables
+
+
+def variables_inside(own: Mapping[str, str], machine: str) -> dict[str, str]:
+    """Return the variables of every job in an environment that sets `own`, before the job's."""
+    variables = {**_JOB_VARIABLES, "PATH": PATH_INSIDE, **cpu_variables(machine), **own}
+    if exact_torch_package() is not None:
+        variables["PYTHONPATH"] = python_path(own.get("PYTHONPATH", ""))
+    return variables
 
 
 def cpu_variables(machine: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ stays pinned.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 FOLDER_INSIDE: Final = "/opt/exact"
@@ -64,6 +64,15 @@ class ExactRun:
     setup: ExactSetup
 
 
+def elsewhere(setup: ExactSetup) -> ExactSetup:
+    """Return the setup for a Python that is not the one which the self-test was run with.
+
+    The engine that passed there may be refused with another torch or C library, so it is chosen
+    again, and tested, when the job starts.
+    """
+    return replace(setup, engine="auto")
+
+
 def under_mode(command: tuple[str, ...], mode: str) -> tuple[str, ...]:
     """Return the command of a Python script, run under a mode: `python -m exact_torch ...`.
 
@@ -93,7 +102,7 @@ def variables_under_mode(
     """
     threads = str(setup.threads or max(1, int(cpus)))
     kept = {name: value for name, value in defaults.items() if name not in _FREED}
-    path = own.get("PYTHONPATH")
+    path = own.get("PYTHONPATH") or _after_ours(defaults.get("PYTHONPATH", ""))
     return {
         **kept,
         **own,
@@ -104,10 +113,14 @@ def variables_under_mode(
         # Threads that spin while they wait eat the time of those they wait for where cores are
         # shared: training the digits on two busy cores took 98 s instead of 18.
         "OMP_WAIT_POLICY": "PASSIVE",
-        # The package comes first: nothing of the job's may take its name.
-        "PYTHONPATH": f"{FOLDER_INSIDE}:{path}" if path else FOLDER_INSIDE,
+        "PYTHONPATH": python_path(path),
         **instruction_set_variables(setup, machine),
     }
+
+
+def python_path(rest: str) -> str:
+    """Return a search path on which exact_torch comes first: nothing else may take its name."""
+    return f"{FOLDER_INSIDE}:{rest}" if rest else FOLDER_INSIDE
 
 
 def instruction_set_variables(setup: ExactSetup, machine: str) -> dict[str, str]:
@@ -116,3 +129,7 @@ def instruction_set_variables(setup: ExactSetup, machine: str) -> dict[str, str]
         return {}
     caps = _X86_64_CAPS[setup.instruction_set] if machine == "x86_64" else {}
     return {**caps, "EXACT_TORCH_ISA": setup.instruction_set}
+
+
+def _after_ours(path: str) -> str:
+    return path.removeprefix(FOLDER_INSIDE).removeprefix(":")

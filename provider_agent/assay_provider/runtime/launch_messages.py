@@ -14,6 +14,9 @@ MESSAGE_BYTES_MAX: Final = 16 << 10
 """Messages on the control socket; the longest carries bwrap's complaint."""
 
 COLLECT: Final = b"collect"
+RUN: Final = b"run"
+MOUNT: Final = b"mount"
+UNMOUNT: Final = b"unmount"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,10 @@ class Staging:
     def exact(self) -> Path:
         """The folder that holds the package exact_torch."""
         return self.root / "exact"
+
+    def mounted(self, environment: str) -> Path:
+        """An environment's root, by its name."""
+        return self.root / "environments" / environment
 
     @property
     def input(self) -> Path:
@@ -102,6 +109,14 @@ class LaunchSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """An environment to mount, with its images, the lowest first; or one to unmount, by name."""
+
+    name: str
+    images: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchExit:
     """How the sandbox ended."""
 
@@ -131,7 +146,9 @@ class Collected:
     """The provider's own disk or memory failed."""
 
 
-def encode(message: LauncherConfig | LaunchSpec | LaunchExit | Collected) -> bytes:
+def encode(
+    message: LauncherConfig | LaunchSpec | EnvironmentSpec | LaunchExit | Collected,
+) -> bytes:
     """Return a message as JSON."""
     return json.dumps(dataclasses.asdict(message)).encode()
 
@@ -144,6 +161,11 @@ def decode_config(data: bytes) -> LauncherConfig:
 def decode_spec(data: bytes) -> LaunchSpec:
     """Return the message `encode` made."""
     return LaunchSpec(**_fields(data))
+
+
+def decode_environment(data: bytes) -> EnvironmentSpec:
+    """Return the message `encode` made."""
+    return EnvironmentSpec(**_fields(data))
 
 
 def decode_exit(data: bytes) -> LaunchExit:

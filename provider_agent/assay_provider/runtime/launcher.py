@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from assay_provider.runtime import mounts
+from assay_provider.runtime.environment_mounts import EnvironmentMounts
 from assay_provider.runtime.launch import run_job
 from assay_provider.runtime.launch_messages import (
+    MOUNT,
+    UNMOUNT,
     LauncherConfig,
     LaunchSpec,
     Staging,
     decode_config,
+    decode_environment,
     decode_spec,
 )
 
 READY: Final = b"ready"
-_DESCRIPTORS_PER_JOB: Final = 3
+_DESCRIPTORS_PER_MESSAGE_MAX: Final = 3
 _STAGING_BYTES: Final = 4 << 20
-_STAGING_FILES_MAX: Final = 1024
+_STAGING_FILES_MAX: Final = 16_384
 _ETC_FILES: Final = {
     "passwd": "job:x:1000:1000:job:/tmp:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
     "group": "job:x:1000:\nnogroup:x:65534:\n",
@@ -50,17 +54,17 @@ def main() -> None:
         return
     config = decode_config(_read_and_close(descriptors[0]))
     try:
-        prepare(config)
+        environments = prepare(config)
     except OSError as error:
         control.send(str(error).encode())
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps finished jobs
     control.send(READY)
-    serve(config, control)
+    serve(config, control, environments)
 
 
-def prepare(config: LauncherConfig) -> None:
-    """Enter the private mount namespace and stage what every job sees.
+def prepare(config: LauncherConfig) -> EnvironmentMounts:
+    """Enter the private mount namespace and stage what every job sees; no environment yet.
 
     Raises:
         OSError: the kernel refuses; for an ordinary user, most often user namespaces are off.
@@ -82,22 +86,45 @@ def prepare(config: LauncherConfig) -> None:
     _stage_python(config, staging)
     if config.exact_torch is not None:
         _stage_exact_torch(config.exact_torch, config.exact_kernels, staging)
+    environments = EnvironmentMounts(staging.root)
+    environments.make_frame(_ETC_FILES)
+    return environments
 
 
-def serve(config: LauncherConfig, control: socket.socket) -> None:
-    """Fork a child for every job asked for, until the daemon closes its end."""
+def serve(config: LauncherConfig, control: socket.socket, environments: EnvironmentMounts) -> None:
+    """Fork a child for every job asked for, and mount environments, until the daemon is gone."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(
-            control, 16, _DESCRIPTORS_PER_JOB, socket.MSG_CMSG_CLOEXEC
+            control, 16, _DESCRIPTORS_PER_MESSAGE_MAX, socket.MSG_CMSG_CLOEXEC
         )
         if not message:
             return
+        if message in (MOUNT, UNMOUNT):
+            _serve_environment(environments, message, *descriptors)
+            continue
         job_fd, spec_fd, log_file = descriptors
         if os.fork() == 0:
             control.close()
             _serve_job(config, socket.socket(fileno=job_fd), spec_fd, log_file)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _serve_environment(
+    environments: EnvironmentMounts, message: bytes, answer_fd: int, environment_fd: int
+) -> None:
+    """Mount or unmount; answer `READY`, or with what the kernel says."""
+    asked = decode_environment(_read_and_close(environment_fd))
+    with socket.socket(fileno=answer_fd) as answer, contextlib.suppress(ConnectionError):
+        try:
+            if message == MOUNT:
+                environments.mount(asked.name, asked.images)
+            else:
+                environments.unmount(asked.name)
+        except OSError as error:
+            answer.send(str(error).encode())
+        else:
+            answer.send(READY)
 
 
 def _serve_job(config: LauncherConfig, job: socket.socket, spec_fd: int, log_file: int) -> NoReturn:

@@ -12,7 +12,11 @@ from typing import Final
 from assay_provider.runtime.launch_messages import (
     COLLECT,
     MESSAGE_BYTES_MAX,
+    MOUNT,
+    RUN,
+    UNMOUNT,
     Collected,
+    EnvironmentSpec,
     LauncherConfig,
     LaunchExit,
     LaunchSpec,
@@ -20,12 +24,14 @@ from assay_provider.runtime.launch_messages import (
     decode_exit,
     encode,
 )
-from assay_provider.runtime.sandbox import SandboxUnavailable
+from assay_provider.runtime.sandbox import EnvironmentRoot, SandboxUnavailable
 
 _START_SECONDS_MAX: Final = 30.0
 """A cold Python on a loaded machine takes seconds; beyond this something hangs."""
 
 _STOP_SECONDS_MAX: Final = 10.0
+_MOUNT_SECONDS_MAX: Final = 30.0
+"""It takes milliseconds; a disk that has to wake up takes seconds."""
 _READY: Final = b"ready"
 
 
@@ -120,7 +126,7 @@ class Launcher:
         ours.setblocking(False)
         try:
             with theirs:
-                socket.send_fds(self.control, [b"run"], [theirs.fileno(), spec_file, log_file])
+                socket.send_fds(self.control, [RUN], [theirs.fileno(), spec_file, log_file])
         except OSError as error:
             ours.close()
             os.close(log_file)
@@ -128,6 +134,22 @@ class Launcher:
         finally:
             os.close(spec_file)
         return LaunchedJob(ours, log_file)
+
+    def mount(self, root: EnvironmentRoot) -> None:
+        """Mount an environment for the jobs that are started from now on. Blocks.
+
+        Raises:
+            SandboxUnavailable: the kernel refuses, or the launcher is gone.
+        """
+        self._ask(MOUNT, root)
+
+    def unmount(self, root: EnvironmentRoot) -> None:
+        """Take an environment away from jobs that are started from now on. Blocks.
+
+        Raises:
+            SandboxUnavailable: it is not mounted, or the launcher is gone.
+        """
+        self._ask(UNMOUNT, root)
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
@@ -141,6 +163,24 @@ class Launcher:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def _ask(self, message: bytes, root: EnvironmentRoot) -> None:
+        spec = EnvironmentSpec(name=root.digest, images=[str(layer) for layer in root.layers])
+        spec_file = _memory_file(encode(spec))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with ours:
+                with theirs:
+                    socket.send_fds(self.control, [message], [theirs.fileno(), spec_file])
+                ours.settimeout(_MOUNT_SECONDS_MAX)
+                answer = ours.recv(MESSAGE_BYTES_MAX)
+        except OSError as error:
+            raise SandboxUnavailable(f"the sandbox launcher does not answer: {error}") from error
+        finally:
+            os.close(spec_file)
+        if answer != _READY:
+            reason = answer.decode(errors="replace") or "the launcher is gone"
+            raise SandboxUnavailable(f"{message.decode()}ing an environment failed: {reason}")
 
     def _greet(self, config: LauncherConfig) -> None:
         config_file = _memory_file(encode(config))

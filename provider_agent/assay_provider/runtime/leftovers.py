@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay_provider.claims import UidRange
-from assay_provider.runtime.mounts import detach
+from assay_provider.runtime.mounts import unmount
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _mounts(folders: tuple[Path, ...]) -> Iterator[tuple[Leftover, Callable[[], 
     """Yield mounts of this namespace below the folders, the innermost first."""
     points = [point for _, point in _mount_table() if _is_below(point, folders)]
     for point in sorted(points, key=lambda path: len(path.parts), reverse=True):
-        yield Leftover(kind="mount", what=str(point)), partial(detach, point)
+        yield Leftover(kind="mount", what=str(point)), partial(unmount, point)
 
 
 def _loop_devices(folders: tuple[Path, ...]) -> Iterator[tuple[Leftover, Callable[[], None]]]:

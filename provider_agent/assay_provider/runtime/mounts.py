@@ -6,19 +6,24 @@ unshare(1) would cost more than the sandbox itself.
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWNET: Final = 0x40000000
+MS_RDONLY: Final = 0x1
 MS_NOSUID: Final = 0x2
 MS_NODEV: Final = 0x4
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_SLAVE: Final = 1 << 19
-MNT_DETACH: Final = 0x2
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+MNT_DETACH: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -67,13 +72,28 @@ def tmpfs(target: Path, *, size_bytes: int, inodes: int, uid: int, gid: int) -> 
     _mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
-def detach(target: Path) -> None:
-    """Unmount, now for everybody who looks and later for who still has it open (MNT_DETACH).
+def squashfs(device: Path, target: Path) -> None:
+    """Mount a squashfs image, read-only; what is set-user-ID or a device in it is neither."""
+    _mount(str(device), str(target), "squashfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "")
 
-    Raises:
-        OSError: the kernel refuses.
+
+def overlay(lower: Sequence[str], target: Path) -> None:
+    """Mount directories above each other, read-only, the highest first.
+
+    The names may be relative to the working directory: the kernel takes one page of options.
     """
-    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmount {target}")
+    flags = MS_RDONLY | MS_NOSUID | MS_NODEV
+    _mount("overlay", str(target), "overlay", flags, f"lowerdir={':'.join(lower)}")
+
+
+def unmount(target: Path) -> None:
+    """Take a mount away from this namespace; what is still in use lives on until it is not."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmounting {target}")
+
+
+def gain_no_privileges() -> None:
+    """Keep this process and what it starts from gaining any by execve(2)."""
+    _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
 def die_with_parent() -> None:
