@@ -2,7 +2,16 @@
 
 from hypothesis import strategies as st
 
-from assay_node.protocol import assignment, benchmark, messages, offer, order, receipt
+from assay_node.protocol import (
+    assignment,
+    benchmark,
+    codec,
+    hardware_proof,
+    messages,
+    offer,
+    order,
+    receipt,
+)
 from assay_node.protocol import cid as cids
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources
@@ -149,6 +158,34 @@ def assigns(draw: st.DrawFn) -> assignment.Assign:
 
 signed_assigns = st.builds(assignment.SignedAssign, assign=assigns(), signature=signatures)
 
+devices = st.none() | digests
+sides = st.sampled_from(hardware_proof.SIZES)
+proof_results = st.builds(
+    hardware_proof.ProofResult,
+    verifier=addresses,
+    operator=addresses,
+    round=digests,
+    beacon=digests,
+    verdict=st.sampled_from([verdict.value for verdict in hardware_proof.ProofVerdict]),
+    detail=printable,
+    figures=st.lists(
+        st.builds(
+            hardware_proof.ProofFigure,
+            device=devices,
+            size=sides,
+            works=uint32,
+            claimed_mflops=uint64,
+            proven_mflops=uint64,
+        ),
+        min_size=1,
+        max_size=2,
+        unique_by=lambda figure: figure.device,
+    ).map(tuple),
+    milliseconds=uint64,
+    rows=uint64,
+    asked_at=uint64,
+)
+
 MESSAGES = {
     messages.Ack: st.just(messages.Ack()),
     messages.TermsRequest: st.just(messages.TermsRequest()),
@@ -249,6 +286,62 @@ MESSAGES = {
     offer.SignedOffer: signed_offers,
     offer.Offer: offers,
     JobSpec: job_specs,
+    hardware_proof.ProofPrepare: st.builds(
+        hardware_proof.ProofPrepare,
+        round=digests,
+        epoch_block=uint64,
+        beacon=digests,
+        devices=st.lists(
+            st.builds(hardware_proof.ProofDevice, device=devices, size=sides),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda device: device.device,
+        ).map(tuple),
+    ),
+    hardware_proof.ProofReady: st.builds(
+        hardware_proof.ProofReady, ready=st.booleans(), reason=printable
+    ),
+    hardware_proof.ProofChallenge: st.builds(
+        hardware_proof.ProofChallenge,
+        round=digests,
+        seed=digests,
+        parts=st.lists(
+            st.builds(
+                hardware_proof.ProofPart, device=devices, size=sides, works=st.integers(1, 2048)
+            ),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda part: part.device,
+        ).map(tuple),
+    ),
+    hardware_proof.ProofCommitment: st.builds(
+        hardware_proof.ProofCommitment,
+        round=digests,
+        roots=st.lists(digests, max_size=3).map(tuple),
+    ),
+    hardware_proof.ProofQuestion: st.lists(
+        st.tuples(st.integers(0, 2047), st.integers(0, 8191)), min_size=1, max_size=5
+    ).flatmap(
+        lambda places: st.builds(
+            hardware_proof.ProofQuestion,
+            round=digests,
+            part=st.integers(0, 64),
+            works=st.just(tuple(work for work, _ in places)),
+            rows=st.just(tuple(row for _, row in places)),
+        )
+    ),
+    hardware_proof.ProofOpening: st.builds(
+        hardware_proof.ProofOpening,
+        round=digests,
+        values=short_bytes,
+        paths=st.lists(short_bytes, max_size=3).map(tuple),
+    ),
+    hardware_proof.ProofResult: proof_results,
+    hardware_proof.SignedProofResult: st.builds(
+        hardware_proof.SignedProofResult,
+        body=proof_results.map(codec.encode),
+        signature=signatures,
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from assay_node.protocol import service_terms, typed_data
 CONTRACTS = contracts_folder()
 SOURCES = sorted((CONTRACTS / "src").rglob("*.sol"))
 DOCS = CONTRACTS.parent / "docs" / "protocol"
-OFF_CHAIN = {"Offer"}
+OFF_CHAIN = {"Offer", "HardwareProof"}
 """Signed for peers alone: no contract knows it."""
 
 NOT_WHAT_IS_SIGNED = {"Commit"}

@@ -29,8 +29,13 @@ LEASE: Final = "/assay/lease/1"
 COMMIT_SET: Final = "/assay/commit-set/1"
 RELEASE: Final = "/assay/release/1"
 OUTPUT: Final = "/assay/output/1"
+# Scheduler to provider: the proof of hardware
+PROOF_PREPARE: Final = "/assay/proof/prepare/1"
+PROOF: Final = "/assay/proof/1"
+PROOF_OPEN: Final = "/assay/proof/open/1"
 # Gossip
 OFFERS_TOPIC: Final = "/assay/offers/3"
+PROOFS_TOPIC: Final = "/assay/proofs/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

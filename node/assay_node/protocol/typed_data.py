@@ -39,6 +39,7 @@ ASSIGN_TYPE: Final = (
 ORDERS_TYPE: Final = "Orders(Order[] orders)" + ORDER_TYPE
 REVEALS_TYPE: Final = "Reveals(Reveal[] reveals)" + REVEAL_TYPE
 OFFER_TYPE: Final = "Offer(bytes32 body)"
+HARDWARE_PROOF_TYPE: Final = "HardwareProof(bytes32 body)"
 
 _DOMAIN_TYPE: Final = (
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"

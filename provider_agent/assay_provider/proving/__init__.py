@@ -1,0 +1,1 @@
+"""Proving this machine's hardware: products computed, committed to and opened."""
