@@ -21,6 +21,8 @@ from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import Event, State
 from assay_provider.lease_verification import LeaseVerifier
+from assay_provider.owner.gate import Gate
+from assay_provider.owner.limits import RequesterLimits
 from assay_provider.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ class LeaseAcceptance:
     verifier: LeaseVerifier
     evidence: EvidenceKeeper
     slots: Slots
+    gate: Gate
+    limits: RequesterLimits
     domain: Domain
     clock: Clock
     scheduler_of: Callable[[PeerId], Awaitable[Address | None]]
@@ -74,6 +78,10 @@ class LeaseAcceptance:
     async def close(self, reason: str) -> None:
         """Take no more leases; returns when none is half taken."""
         self.closed_for = reason
+        await self.none_half_taken()
+
+    async def none_half_taken(self) -> None:
+        """Return when every lease that was let in is stored."""
         async with self._storing:
             return
 
@@ -81,7 +89,7 @@ class LeaseAcceptance:
         known = await self.book.get(job)
         if known is not None:
             return await self._take_again(known, offer, asking)
-        self._check_room()
+        self.check_room()
         promised = await self.book.promised_microusd()
         rate = await self.verifier.verify(offer, asking=asking, promised_microusd=promised)
         if len(await self.book.store.unfinished()) >= LEASES_OPEN_MAX:
@@ -91,17 +99,24 @@ class LeaseAcceptance:
         self.start(job)
         return rate
 
-    def _check_room(self) -> None:
-        if self.closed_for is not None:
-            raise Refused(self.closed_for)
+    def check_room(self) -> None:
+        """Refuse a job while none is let in.
+
+        Raises:
+            Refused: saying why.
+        """
+        reason = self.closed_for or self.gate.refusal()
+        if reason is not None:
+            raise Refused(reason)
         if self.slots.free == 0:
             raise Refused("every slot of this provider is busy")
 
     async def _store(self, job: Digest, offer: LeaseOffer, rate: int) -> None:
-        self._check_room()  # again: others took slots while the chain was asked
+        order = offer.signed_order.order
+        await self.limits.reserve(job, order)
+        self.check_room()  # again: others took slots while the chain was asked
         slot = self.slots.take(job)
         assert slot is not None, "a slot was free a moment ago"
-        order = offer.signed_order.order
         stored = await self.book.add(
             ProviderLease(
                 job=job,

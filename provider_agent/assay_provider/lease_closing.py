@@ -19,6 +19,7 @@ from assay_node.store.provider_leases import ProviderLease
 from assay_provider.execution import inputs_owner, output_owner
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import Event, State
+from assay_provider.owner.limits import DAY_S, seconds_taken
 from assay_provider.supply import Supply
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,11 @@ class LeaseClosing:
         has revealed, and the requester may come for it.
         """
         now = self.clock.now()
+        taken = 0
 
         def end(lease: ProviderLease) -> ProviderLease:
+            nonlocal taken
+            taken = seconds_taken(lease, now)
             keeps = SETTLED in reason or lease.state == State.REVEALED
             return dataclasses.replace(
                 lease,
@@ -75,6 +79,7 @@ class LeaseClosing:
         if closed is None:
             return False
         logger.info("lease of job %s closed: %s", job.hex()[:12], reason)
+        await self.book.store.usage.ran(job, seconds=taken)
         await self.artifacts.unpin(owner=inputs_owner(job))
         await self._let_go_if_due(closed)
         return True
@@ -111,6 +116,7 @@ class LeaseClosing:
         if now >= self._forgot_at + FORGET_EVERY_S:
             self._forgot_at = now
             await self.book.store.forget_closed_before(now - HISTORY_S)
+            await self.book.store.usage.forget_before(now - 2 * DAY_S)
 
     async def sweep_for_ever(self, stop: Callable[[Digest], Awaitable[None]]) -> None:
         """Sweep every `SWEEP_S` seconds."""

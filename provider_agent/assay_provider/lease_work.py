@@ -123,6 +123,7 @@ class LeaseWork:
             lambda now: _executed(now, executed),
             detail=executed.verdict.value,
         )
+        await self.book.store.usage.ran(lease.job, seconds=executed.seconds)
 
     async def _commit(self, job: Digest) -> None:
         """Send the commitment until it is acknowledged, refused for good, or no longer wanted."""

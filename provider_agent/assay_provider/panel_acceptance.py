@@ -85,10 +85,7 @@ class PanelAcceptance:
         Raises:
             Refused: naming what is in the way.
         """
-        if self.acceptance.closed_for is not None:
-            raise Refused(self.acceptance.closed_for)
-        if self.slots.free == 0:
-            raise Refused("every slot of this provider is busy")
+        self.acceptance.check_room()
         if matter.order.requester in self.supply.requesters_denied:
             raise Refused("this provider does not work for the requester")
         rate = self.verifier.check_terms(order)

@@ -65,8 +65,8 @@ class Offer:
     operator named this signer; the transport proves the peer ID. An offer without all three is
     dropped. `tiers` are those whose self-test this machine passed, `runtimes` the names "wasm",
     "host-python" and "environment" (any, by CID), `exact_modes` the modes of exact_torch whose
-    self-test passed. `slots` is 0 while the owner lets no new job in. `benchmark` is what was measured here, None before it was. Times are Unix
-    seconds; `generation` rises with each change.
+    self-test passed. `slots` is 0 while the owner lets no new job in. `benchmark` is what was
+    measured here, None before it was. Times are Unix seconds; `generation` rises with each change.
     """
 
     operator: Address

@@ -28,6 +28,7 @@ from assay_node.store.provider_schema import (
     schedulers,
     signed_sets,
 )
+from assay_node.store.requester_usage import RequesterUsage
 from assay_node.store.undisturbed import undisturbed
 
 _OFFER_GENERATION: Final = "offer_generation"
@@ -114,6 +115,7 @@ class ProviderLeases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.usage = RequesterUsage(database)
 
     @undisturbed
     async def add(self, lease: ProviderLease, assign: SignedAssign | None, *, event: str) -> bool:
