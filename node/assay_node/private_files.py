@@ -1,7 +1,8 @@
 """Files that only their owner may read: keys, passwords, the folders that hold them.
 
 A file is written under a temporary name, synced and linked into place, so that a crash leaves
-either nothing or the whole file; linking (unlike renaming) also fails when the name is taken.
+either nothing or the whole file; linking (unlike renaming) also fails when the name is taken. Files
+that change are renamed into place instead.
 """
 
 import os
@@ -91,6 +92,25 @@ def write_private(path: Path, data: bytes) -> None:
         raise LocalError(
             f"{path} exists already and is never overwritten; choose another name or move it away"
         ) from None
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {_reason(error)}") from None
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600 in place of what goes by its name, wholly or not at all.
+
+    Raises:
+        LocalError: the directory is open to others, or the disk refuses.
+    """
+    directory = private_directory(path.parent)
+    temporary = directory / f".{path.name}.{secrets.token_hex(8)}"
+    try:
+        try:
+            _write_synced(temporary, data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_directory(directory)
     except OSError as error:
         raise LocalError(f"cannot write {path}: {_reason(error)}") from None
 

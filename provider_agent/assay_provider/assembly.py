@@ -11,12 +11,19 @@ from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.execution import Execution
+from assay_provider.handing_back import hand_back_all
+from assay_provider.inventory.sensors import GpuSensors, Sensors, no_gpus
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_closing import LeaseClosing
 from assay_provider.lease_verification import LeaseVerifier
 from assay_provider.lease_work import LeaseWork
 from assay_provider.offering import Offering
+from assay_provider.owner.denials import DENIED_FILE, Denials
+from assay_provider.owner.gate import Gate
+from assay_provider.owner.limits import RequesterLimits
+from assay_provider.owner.live import LastProof, LiveStatus, no_proof
+from assay_provider.owner.watch import OwnerWatch, SeesOwner
 from assay_provider.panel_acceptance import PanelAcceptance
 from assay_provider.personas import Conduct
 from assay_provider.reconciliation import Reconciliation
@@ -31,7 +38,10 @@ from assay_provider.timekeeping import Deadlines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderParts:
-    """What a daemon is made of; `compose` opens the real ones, tests bring fakes."""
+    """What a daemon is made of; `compose` opens the real ones, tests bring fakes.
+
+    `activity` sees the machine's owner; without it nobody is looked for.
+    """
 
     network: Network
     artifacts: Artifacts
@@ -40,6 +50,9 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    activity: SeesOwner | None = None
+    gpu_sensors: GpuSensors = no_gpus
+    last_proof: Callable[[], LastProof | None] = no_proof
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     """What runs for ever beside the daemon's own loops."""
 
@@ -63,6 +76,8 @@ class Assembly:
     reconciliation: Reconciliation
     road: RoadWatch
     court: CourtWatch
+    gate: Gate
+    live: LiveStatus
 
     @classmethod
     def of(
@@ -77,6 +92,8 @@ class Assembly:
         domain, signer, clock = parts.domain, parts.signer, parts.clock
         book = LeaseBook(leases=parts.leases, clock=clock)
         deadlines = Deadlines(chain=parts.chain, clock=clock)
+        gate = Gate(denials=denials_of(supply))
+        limits = RequesterLimits(limits=supply.owner.limits, book=book, clock=clock)
         evidence = EvidenceKeeper(book=book, domain=domain, clock=clock)
         offering = Offering(
             supply=supply,
@@ -85,13 +102,14 @@ class Assembly:
             domain=domain,
             leases=parts.leases,
             clock=clock,
+            lets_in=lambda: gate.refusal() is None,
         )
         links = SchedulerLinks(
             network=parts.network,
             offering=offering,
             leases=parts.leases,
             clock=clock,
-            slots_free=lambda: 0 if supply.disk.shortage() else slots.free,
+            slots_free=lambda: 0 if gate.refusal() or supply.disk.shortage() else slots.free,
             group=group,
         )
         closing = LeaseClosing(
@@ -113,6 +131,8 @@ class Assembly:
                 conduct=conduct,
                 book=book,
                 tell=links.tell_progress,
+                denials=gate.denials,
+                limits=limits,
             ),
             links=links,
             closing=closing,
@@ -129,12 +149,15 @@ class Assembly:
             chain=parts.chain,
             domain=domain,
             clock=clock,
+            denials=gate.denials,
         )
         acceptance = LeaseAcceptance(
             book=book,
             verifier=verifier,
             evidence=evidence,
             slots=slots,
+            gate=gate,
+            limits=limits,
             domain=domain,
             clock=clock,
             scheduler_of=links.scheduler_of,
@@ -197,4 +220,42 @@ class Assembly:
                 conduct=conduct,
                 track=road.track,
             ),
+            gate=gate,
+            live=LiveStatus(
+                supply=supply,
+                book=book,
+                slots=slots,
+                gate=gate,
+                sensors=Sensors(gpus=parts.gpu_sensors),
+                clock=clock,
+                connected=links.connected,
+                last_proof=parts.last_proof,
+            ),
         )
+
+    def owner_watch(
+        self, parts: ProviderParts, supply: Supply, stop: Callable[[], None]
+    ) -> OwnerWatch:
+        """Return what attends to the owner's schedule and drains; `stop` ends the daemon."""
+
+        async def give_up(reason: str) -> None:
+            await self.acceptance.none_half_taken()
+            await hand_back_all(self.book, self.closing, self.work, reason, leaving=False)
+
+        return OwnerWatch(
+            gate=self.gate,
+            schedule=supply.owner.schedule,
+            activity=parts.activity,
+            book=self.book,
+            clock=parts.clock,
+            hand_back_all=give_up,
+            announce=self.offering.look_again,
+            stop=stop,
+        )
+
+
+def denials_of(supply: Supply) -> Denials:
+    """Return whom and what this provider denies: its settings, and the files they name."""
+    terms = supply.owner
+    mine = () if terms.home is None else (terms.home / DENIED_FILE,)
+    return Denials(paths=(*mine, *terms.denied_files), always=supply.requesters_denied)

@@ -2,17 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from assay_node.ports import Network
-from assay_node.protocol.ids import Digest
 from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
 from assay_node.store.availability import StoreUnavailable
 from assay_provider import isolation
 from assay_provider.assembly import Assembly, ProviderParts
+from assay_provider.handing_back import hand_back_all
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import HOLDS_SLOT, State
+from assay_provider.owner.control import serve_control
+from assay_provider.owner.desk import OwnerDesk
+from assay_provider.owner.drain import Afterwards, forget_drain, read_drain
+from assay_provider.owner.watch import OwnerWatch
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.request_tasks import RequestTasks
 from assay_provider.runtime import leftovers
@@ -67,7 +72,7 @@ async def _serve_in(
     stop: asyncio.Event,
     on_ready: Callable[[], None],
 ) -> None:
-    provider = await _resume(parts, supply, conduct, group)
+    provider, watch = await _resume(parts, supply, conduct, stop, group)
     requests = RequestTasks()
     _serve_requests(parts.network, provider, requests)
     coroutines = [
@@ -77,16 +82,18 @@ async def _serve_in(
         provider.road.run(),
         provider.court.run(),
         *(loop() for loop in parts.beside),
+        watch.run(),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers
         ),
     ]
     loops: list[asyncio.Future[None]] = [group.create_task(loop) for loop in coroutines]
-    on_ready()
     try:
-        await stop.wait()
-        await _leave(provider)
+        async with _open_desk(provider, parts, supply):
+            on_ready()
+            await stop.wait()
+            await _leave(provider)
     finally:
         for loop in loops:
             loop.cancel()
@@ -94,6 +101,7 @@ async def _serve_in(
         await requests.close(SHUTTING_DOWN)
     provider.links.stop_telling()
     await provider.work.stop_all()
+    _end_drain(provider, supply)
 
 
 def _first_fault(failed: BaseExceptionGroup) -> BaseException:
@@ -104,9 +112,13 @@ def _first_fault(failed: BaseExceptionGroup) -> BaseException:
 
 
 async def _resume(
-    parts: ProviderParts, supply: Supply, conduct: Conduct, group: asyncio.TaskGroup
-) -> Assembly:
-    """Wire the daemon and go on with every lease that is not closed."""
+    parts: ProviderParts,
+    supply: Supply,
+    conduct: Conduct,
+    stop: asyncio.Event,
+    group: asyncio.TaskGroup,
+) -> tuple[Assembly, OwnerWatch]:
+    """Wire the daemon, go on with every lease that is not closed, and with a drain."""
     unfinished = await LeaseBook(leases=parts.leases, clock=parts.clock).insist(
         parts.leases.unfinished
     )
@@ -116,13 +128,38 @@ async def _resume(
         if lease.slot is not None and State(lease.state) in HOLDS_SLOT
     }
     provider = Assembly.of(parts, supply, conduct, Slots(supply.slots, held=held), group)
-    await provider.book.insist(provider.offering.renew)
+    home = supply.owner.home
+    provider.gate.drain = None if home is None else read_drain(home)
     for lease in unfinished:
         if lease.slot is not None and lease.slot >= supply.slots:
             await provider.work.hand_back(lease.job, "this provider has fewer slots now")
         else:
             provider.work.start(lease.job)
-    return provider
+    watch = provider.owner_watch(parts, supply, stop.set)
+    await watch.look()  # before the first offer: it says whether jobs are let in
+    await provider.book.insist(provider.offering.renew)
+    return provider, watch
+
+
+@asynccontextmanager
+async def _open_desk(
+    provider: Assembly, parts: ProviderParts, supply: Supply
+) -> AsyncIterator[None]:
+    """Obey the owner's commands, if this provider has a home to be reached in."""
+    home = supply.owner.home
+    if home is None:
+        yield
+        return
+    desk = OwnerDesk(home=home, gate=provider.gate, clock=parts.clock, live=provider.live.document)
+    async with serve_control(home, desk.commands()):
+        yield
+
+
+def _end_drain(provider: Assembly, supply: Supply) -> None:
+    """A daemon that has stopped has done what its drain asked for; one that stays has not."""
+    drain, home = provider.gate.drain, supply.owner.home
+    if drain is not None and drain.afterwards is Afterwards.STOP and home is not None:
+        forget_drain(home)
 
 
 async def _leave(provider: Assembly) -> None:
@@ -130,20 +167,13 @@ async def _leave(provider: Assembly) -> None:
     try:
         async with asyncio.timeout(SHUTDOWN_S):
             await provider.acceptance.close(SHUTTING_DOWN)
-            for lease in await provider.book.store.unfinished():
-                if State(lease.state) in HOLDS_SLOT:
-                    await _hand_back(provider, lease.job)
+            await hand_back_all(
+                provider.book, provider.closing, provider.work, SHUTTING_DOWN, leaving=True
+            )
     except TimeoutError:
         logger.warning("left before every lease was handed back")
     except StoreUnavailable as error:
         logger.warning("left with leases that are kept for the next start: %s", error)
-
-
-async def _hand_back(provider: Assembly, job: Digest) -> None:
-    await provider.work.stop(job)
-    lease = await provider.book.get(job)
-    if lease is not None and State(lease.state) in HOLDS_SLOT:  # it may have finished meanwhile
-        await provider.closing.hand_back(job, SHUTTING_DOWN)
 
 
 def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks) -> None:

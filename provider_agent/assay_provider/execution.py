@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import logging
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from assay_node.store.provider_leases import ProviderLease
 from assay_provider import metering, outcome
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
+from assay_provider.owner.denials import Denials
+from assay_provider.owner.limits import RequesterLimits
 from assay_provider.personas import Conduct
 from assay_provider.runtime.exact import ExactRun
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
@@ -81,6 +84,8 @@ class Execution:
     conduct: Conduct
     book: LeaseBook
     tell: Callable[[Address, Progress], None]
+    denials: Denials
+    limits: RequesterLimits
 
     async def run(self, lease: ProviderLease) -> Executed:
         """Run a lease's job from the start; what an earlier try left does no harm.
@@ -140,6 +145,7 @@ class Execution:
             ),
         )
         await self.artifacts.pin(output, owner=owner)
+        await self.limits.moved(lease.job, await asyncio.to_thread(_tree_bytes, kept))
         log: Cid | None = None
         if result.log_tail:
             tail = result.log_tail[-outcome.LOG_BYTES :]
@@ -164,25 +170,28 @@ class Execution:
                 data = await self.artifacts.read_bytes(block, bytes_max=job_spec.SPEC_BYTES_MAX)
                 spec = job_spec.decode(data)
                 check_fit(spec, self.supply)
+                self.denials.current().check_spec(spec)
+                await self.limits.check_spec(order, spec.resources)
                 inputs = ArtifactLimits(bytes_max=spec.resources.input_bytes)
-                await self._fetch(spec.inputs, lease.scheduler, inputs)
+                fetched = await self._fetch(spec.inputs, lease.scheduler, inputs)
+                await self.limits.moved(lease.job, fetched)
                 await self.artifacts.pin(spec.inputs, owner=owner)
         except TimeoutError:
             raise RemoteError(f"spec and inputs did not arrive within {allowed_s} s") from None
         return spec
 
-    async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> None:
+    async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> int:
+        """Return the bytes of what is here then."""
         for attempt in range(1, FETCH_ATTEMPTS + 1):
             peers = await self.schedulers.sources_of(scheduler)
             try:
-                await self.artifacts.fetch(cid, peers, limits=limits)
+                return await self.artifacts.fetch(cid, peers, limits=limits)
             except RemoteError as error:
                 if attempt == FETCH_ATTEMPTS:
                     raise
                 logger.info("fetching %s failed, trying again: %s", cid, error)
                 await asyncio.sleep(FETCH_PAUSE_S * 2 ** (attempt - 1))
-            else:
-                return
+        raise AssertionError("the last attempt returns or raises")
 
     async def _enter(self, lease: ProviderLease, stage: str) -> None:
         try:
@@ -214,6 +223,12 @@ def fault(error: Exception) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "this provider's disk is full"
     return f"this provider's disk failed: {error.strerror or type(error).__name__}"
+
+
+def _tree_bytes(directory: Path) -> int:
+    """Return the bytes of a directory's files; what links point at is not its own."""
+    found = [path.lstat() for path in directory.rglob("*")]
+    return sum(one.st_size for one in found if stat.S_ISREG(one.st_mode))
 
 
 def check_fit(spec: JobSpec, supply: Supply) -> None:

@@ -23,6 +23,8 @@ from assay_provider.evidence import EvidenceKeeper
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_machine import Event, State
 from assay_provider.lease_verification import LeaseVerifier
+from assay_provider.owner.gate import Gate
+from assay_provider.owner.limits import RequesterLimits
 from assay_provider.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class LeaseAcceptance:
     verifier: LeaseVerifier
     evidence: EvidenceKeeper
     slots: Slots
+    gate: Gate
+    limits: RequesterLimits
     domain: Domain
     clock: Clock
     scheduler_of: Callable[[PeerId], Awaitable[Address | None]]
@@ -77,6 +81,10 @@ class LeaseAcceptance:
     async def close(self, reason: str) -> None:
         """Take no more leases; returns when none is half taken."""
         self.closed_for = reason
+        await self.none_half_taken()
+
+    async def none_half_taken(self) -> None:
+        """Return when every lease that was let in is stored."""
         async with self._storing:
             return
 
@@ -98,10 +106,11 @@ class LeaseAcceptance:
         """Refuse whatever is new while this provider cannot take it.
 
         Raises:
-            Refused: it is closed, full, or short of disk.
+            Refused: it is closed by its owner, full, or short of disk.
         """
-        if self.closed_for is not None:
-            raise Refused(self.closed_for)
+        reason = self.closed_for or self.gate.refusal()
+        if reason is not None:
+            raise Refused(reason)
         if self.slots.free == 0:
             raise Refused("every slot of this provider is busy")
         shortage = self.disk.shortage()
@@ -109,6 +118,7 @@ class LeaseAcceptance:
             raise Refused(shortage)
 
     async def _store(self, job: Digest, offer: LeaseOffer, rate: int) -> None:
+        await self.limits.reserve(job, offer.signed_order.order)
         self.check_room()  # again: others took slots while the chain was asked
         slot = self.slots.take(job)
         assert slot is not None, "a slot was free a moment ago"

@@ -21,6 +21,7 @@ from assay_provider.execution import inputs_owner, output_owner
 from assay_provider.lease_book import RETRY_S, LeaseBook
 from assay_provider.lease_machine import Event, State
 from assay_provider.outage import Outage
+from assay_provider.owner.limits import DAY_S, seconds_taken
 from assay_provider.supply import Supply
 from assay_provider.timekeeping import Deadlines
 
@@ -66,8 +67,11 @@ class LeaseClosing:
         has revealed, and the requester may come for it.
         """
         now = self.clock.now()
+        taken = 0
 
         def end(lease: ProviderLease) -> ProviderLease:
+            nonlocal taken
+            taken = seconds_taken(lease, now)
             keeps = SETTLED in reason or lease.state == State.REVEALED
             return dataclasses.replace(
                 lease,
@@ -83,6 +87,7 @@ class LeaseClosing:
         if closed is None:
             return False
         logger.info("lease of job %s closed: %s", job.hex()[:12], reason)
+        await self._count(job, taken)
         await self._unpin(inputs_owner(job))
         if closed.keep_until == now:  # nothing is kept
             await self._let_go(closed)
@@ -153,6 +158,14 @@ class LeaseClosing:
             if lease.expiry + DEBT_S < now:  # its scheduler never came back; nobody waits for it
                 await self._note(lease, "not_handed_back", hand_back_owed=False)
         await self.book.store.forget_closed_before(now - HISTORY_S)
+        await self.book.store.usage.forget_before(now - 2 * DAY_S)
+
+    async def _count(self, job: Digest, seconds: int) -> None:
+        """Note what a run took of its requester's day; without, it counts as its longest."""
+        try:
+            await self.book.store.usage.ran(job, seconds=seconds)
+        except StoreUnavailable as error:
+            self.book.outage.failed(error)
 
     async def _deliver(self, lease: ProviderLease) -> None:
         message = HandBack(job=lease.job, reason=lease.closed_reason or "")

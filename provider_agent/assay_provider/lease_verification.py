@@ -10,7 +10,7 @@ A provider that takes a bad lease works for nothing, or stakes its bond on a job
 6. The order's nonce is unspent.
 7. The order's cap is at least the price; the rate is the price.
 8. The bond is within what the owner puts at stake for one job.
-9. The owner does not deny the requester.
+9. The owner does not deny the requester, the scheduler or the spec.
 10. A slot offers the order's hardware class and run time.
 11. The chain knows this provider's signing key, or its reveal would count as silence.
 12. The scheduler's assignment names this operator at the ticket, in this round of this job, among
@@ -20,7 +20,7 @@ A provider that takes a bad lease works for nothing, or stakes its bond on a job
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from assay_node.ports import Account, ChainReader, Clock, Head, SchedulerBond
@@ -33,6 +33,7 @@ from assay_node.protocol.receipt import ROUNDS_MAX
 from assay_node.protocol.typed_data import Domain, recover
 from assay_node.protocol.units import UINT32_MAX, microusd_to_text
 from assay_provider import pricing
+from assay_provider.owner.denials import Denials
 from assay_provider.supply import Supply
 
 REPORT_S: Final = 86_400
@@ -50,6 +51,7 @@ class LeaseVerifier:
     chain: ChainReader
     domain: Domain
     clock: Clock
+    denials: Denials = field(default_factory=Denials)
 
     async def verify(
         self, offer: LeaseOffer, *, asking: Address | None, promised_microusd: int = 0
@@ -130,6 +132,7 @@ class LeaseVerifier:
             )
         if order.requester in supply.requesters_denied:
             raise Refused("this provider does not work for the requester")
+        self.denials.current().check_order(order)
         if order.hardware_class != supply.hardware_class:
             raise Refused("the order asks for another hardware class")
         if order.max_seconds > supply.slot.seconds_max:

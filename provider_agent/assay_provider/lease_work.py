@@ -174,6 +174,7 @@ class LeaseWork:
                 detail=executed.verdict.value,
             )
         )
+        await self.book.store.usage.ran(lease.job, seconds=executed.seconds)
 
     async def _is_too_late(self, order: Order) -> bool:
         last_start = order.expiry - order.max_seconds

@@ -1,7 +1,9 @@
 """Keeps one signed offer current: issued anew at half its life and whenever it changes."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from assay_node.ports import Clock, Network, OrderSigner
@@ -32,6 +34,7 @@ class Offering:
         domain: Domain,
         leases: ProviderLeases,
         clock: Clock,
+        lets_in: Callable[[], bool] = lambda: True,
     ) -> None:
         self._supply = supply
         self._network = network
@@ -39,6 +42,8 @@ class Offering:
         self._domain = domain
         self._leases = leases
         self._clock = clock
+        self._lets_in = lets_in
+        self._look = asyncio.Event()
         self._current: tuple[Offer, SignedOffer] | None = None
         self._renewed = asyncio.Event()
 
@@ -60,8 +65,15 @@ class Offering:
         offer = self._current[0]
         half_life = (offer.issued_at + offer.expires_at) / 2
         now = self._clock.now()  # before the offer was issued: the clock was set back
-        is_current = offer.issued_at <= now < half_life
-        return not is_current or offer.addresses != self._addresses()
+        return (
+            not offer.issued_at <= now < half_life
+            or offer.addresses != self._addresses()
+            or offer.slots != self._slots()
+        )
+
+    def look_again(self) -> None:
+        """Have `keep_current` see at once that jobs are let in, or are not any more."""
+        self._look.set()
 
     async def renew(self) -> SignedOffer:
         """Sign a new offer under the next generation and tell everybody who waits for it."""
@@ -91,10 +103,17 @@ class Offering:
                     await self.publish()
             except StoreUnavailable as error:  # the present one stands for half its life yet
                 logger.debug("the offer is not renewed: %s", error)
-            await asyncio.sleep(min(CHANGE_CHECK_S, self._supply.offer_lifetime_s / 4))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(CHANGE_CHECK_S, self._supply.offer_lifetime_s / 4)):
+                    await self._look.wait()
+            self._look.clear()
 
     def _addresses(self) -> tuple[str, ...]:
         return self._network.addresses[:ADDRESSES_MAX]
+
+    def _slots(self) -> int:
+        """No slots while no job is let in: schedulers then draw others instead of asking us."""
+        return self._supply.slots if self._lets_in() else 0
 
     def _compose(self, generation: int) -> Offer:
         supply, now = self._supply, int(self._clock.now())
@@ -109,7 +128,7 @@ class Offering:
             runtimes=supply.runtimes,
             software_digest=supply.software_digest,
             exact_modes=supply.exact.modes,
-            slots=supply.slots,
+            slots=self._slots(),
             slot=supply.slot,
             gpus=supply.gpus,
             benchmark=supply.benchmark,

@@ -104,6 +104,10 @@ class SchedulerLinks:
         """Tell whether a scheduler answers at the moment."""
         return self._event(scheduler).is_set()
 
+    def connected(self) -> tuple[Address, ...]:
+        """Return the schedulers that answer at the moment."""
+        return tuple(sorted(known for known in self._peers if self.is_connected(known)))
+
     async def peer_of(self, scheduler: Address) -> PeerId:
         """Return a scheduler's peer once it is connected; waits until then."""
         await self._event(scheduler).wait()

@@ -8,6 +8,7 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Gpu, Slot
 from assay_provider.disk_room import DiskRoom
 from assay_provider.inventory.exact import ExactSupport
+from assay_provider.owner.terms import OwnerTerms
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.road_terms import RoadTerms
 
@@ -23,8 +24,8 @@ class Supply:
     their self-test, until `isolation.offered` says which they are. `allow_weak_isolation` is for
     local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
-    the court. `disk` is where jobs are written and what stays free there. `exact` is
-    which jobs under exact_torch can be run.
+    the court. `disk` is where jobs are written and what stays free there. `exact` is which jobs
+    under exact_torch can be run. `owner` is what the machine's owner decides beside that.
     """
 
     operator: Address
@@ -50,3 +51,4 @@ class Supply:
     exact: ExactSupport = field(default_factory=ExactSupport)
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)
+    owner: OwnerTerms = field(default_factory=OwnerTerms)

@@ -30,6 +30,7 @@ from assay_node.store.provider_schema import (
     schedulers,
     signed_sets,
 )
+from assay_node.store.requester_usage import RequesterUsage
 from assay_node.store.undisturbed import undisturbed
 
 _OFFER_GENERATION: Final = "offer_generation"
@@ -120,6 +121,7 @@ class ProviderLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.runs = ProviderRuns(database)
+        self.usage = RequesterUsage(database)
 
     @undisturbed
     @available

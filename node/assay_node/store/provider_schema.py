@@ -150,3 +150,16 @@ counters: Final = Table(
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+usage: Final = Table(
+    "provider_usage",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("requester", String(42), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("bytes_moved", BigInteger, nullable=False),
+    Index("ix_provider_usage_requester", "requester", "at"),
+)
+"""What each job took, for its requester's limits. No foreign key: it is counted before its lease
+is stored, for a crash in between may count a job too many but none too few."""
