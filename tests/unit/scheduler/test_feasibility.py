@@ -12,10 +12,17 @@ from assay_scheduler.feasibility import (
     size_at_least,
     size_at_most,
 )
+from assay_scheduler.hardware import Hardware, HardwareView
 from assay_scheduler.plan import Reason
 from tests.unit.scheduler.samples import NOW, A, job, provider
 
 ENVIRONMENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+
+DISPROVED = HardwareView(
+    state=Hardware.DISPROVED,
+    text="its processor showed 50.0 GFLOPS of 145.3 GFLOPS advertised, of which 90% would do",
+    asked_at=int(NOW) - 90,
+)
 
 ROWS = [
     (
@@ -139,6 +146,26 @@ ROWS = [
         "not connected; last heard from 75 s ago",
     ),
     (Reason.NO_FREE_SLOT, {}, {"slots_free": 0}, "all 2 slots are taken"),
+    (
+        Reason.HARDWARE_DISPROVED,
+        {},
+        {"hardware": DISPROVED},
+        "failed the proof of its hardware, 90 s ago: its processor showed 50.0 GFLOPS of 145.3 "
+        "GFLOPS advertised, of which 90% would do",
+    ),
+    (
+        Reason.HARDWARE_UNPROVEN,
+        {},
+        {"hardware": HardwareView(required=True)},
+        "this scheduler gives work to proven hardware alone; the last proof: never asked for a "
+        "proof of its hardware",
+    ),
+    (
+        Reason.BEING_PROVEN,
+        {},
+        {"hardware": HardwareView(being_asked=True)},
+        "its hardware is being proven at this moment, which takes some seconds",
+    ),
     (Reason.NO_FREE_SLOT, {}, {"slots": 1, "slots_free": 0}, "its only slot is taken"),
 ]
 
