@@ -24,7 +24,7 @@ class Hardware(StrEnum):
     UNPROVEN = "unproven"
     PROVEN = "proven"
     DOUBTED = "doubted"
-    """It was proven, and its newest proof failed in a way that bad luck explains: asked again soon."""
+    """It was proven, and its newest proof failed in a way that bad luck explains: asked again."""
     DISPROVED = "disproved"
 
 
@@ -43,6 +43,9 @@ class HardwareView:
     being_asked: bool = False
 
 
+NEVER_ASKED: Final = HardwareView()
+
+
 def judge(
     results: Sequence[ProofResult],
     claims: Mapping[Digest | None, int],
@@ -59,7 +62,7 @@ def judge(
         age_s_max: a proof older than this shows nothing any more.
     """
     if not results:
-        return HardwareView()
+        return NEVER_ASKED
     newest = results[0]
     state, text = Hardware.PROVEN, newest.detail
     if (wrong := _unpardoned(results)) is not None:

@@ -11,7 +11,7 @@ from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.offer import Offer
 from assay_node.protocol.order import Order
-from assay_scheduler.hardware import HardwareView
+from assay_scheduler.hardware import NEVER_ASKED, HardwareView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class ProviderView:
     stake_free_microusd: int
     wins: int
     faults: int
-    hardware: HardwareView = HardwareView()
+    hardware: HardwareView = NEVER_ASKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from assay_scheduler.feasibility import (
     size_at_least,
     size_at_most,
 )
-from assay_scheduler.hardware import Hardware, HardwareView
+from assay_scheduler.hardware import NEVER_ASKED, Hardware, HardwareView
 from assay_scheduler.plan import Reason
 from tests.unit.scheduler.samples import NOW, A, job, provider
 
@@ -150,15 +150,13 @@ ROWS = [
         Reason.HARDWARE_DISPROVED,
         {},
         {"hardware": DISPROVED},
-        "failed the proof of its hardware, 90 s ago: its processor showed 50.0 GFLOPS of 145.3 "
-        "GFLOPS advertised, of which 90% would do",
+        f"failed the proof of its hardware, 90 s ago: {DISPROVED.text}",
     ),
     (
         Reason.HARDWARE_UNPROVEN,
         {},
         {"hardware": HardwareView(required=True)},
-        "this scheduler gives work to proven hardware alone; the last proof: never asked for a "
-        "proof of its hardware",
+        f"this scheduler gives work to proven hardware alone; the last proof: {NEVER_ASKED.text}",
     ),
     (
         Reason.BEING_PROVEN,
