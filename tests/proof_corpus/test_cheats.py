@@ -14,7 +14,7 @@ ROUNDS = 10
 
 @pytest.fixture(scope="module")
 def rounds() -> Rounds:
-    return Rounds(size=256, works=10, seed=1)
+    return Rounds(size=256, works=34, seed=1)
 
 
 def test_honest_work_is_proven(rounds):
