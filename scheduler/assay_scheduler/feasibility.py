@@ -11,6 +11,7 @@ from typing import Final
 
 from assay_node.protocol.job_spec import Resources, runtime_kind, tiers_accepted
 from assay_node.protocol.units import GIB, KIB, MIB, microusd_to_text
+from assay_scheduler.hardware import Hardware, HardwareView
 from assay_scheduler.plan import Reason
 from assay_scheduler.snapshot import JobView, ProviderView
 
@@ -81,6 +82,10 @@ def _cpus(milli: int) -> str:
 
 def _ago(seconds: float) -> str:
     return f"{max(0, round(seconds))} s ago"
+
+
+def _asked(hardware: HardwareView, now: float) -> str:
+    return "" if hardware.asked_at is None else f", {_ago(now - hardware.asked_at)}"
 
 
 def _quoted(text: str) -> str:
@@ -276,6 +281,21 @@ REQUIREMENTS: Final = (
         term=GPU_MEMORY,
     ),
     Requirement(
+        reason=Reason.HARDWARE_DISPROVED,
+        met=lambda _j, p, _: p.hardware.state is not Hardware.DISPROVED,
+        sentence=lambda _j, p, now: (
+            f"failed the proof of its hardware{_asked(p.hardware, now)}: {p.hardware.text}"
+        ),
+    ),
+    Requirement(
+        reason=Reason.HARDWARE_UNPROVEN,
+        met=lambda _j, p, _: not p.hardware.required or p.hardware.state is not Hardware.UNPROVEN,
+        sentence=lambda _j, p, now: (
+            "this scheduler gives work to proven hardware alone; the last proof"
+            f"{_asked(p.hardware, now)}: {p.hardware.text}"
+        ),
+    ),
+    Requirement(
         reason=Reason.SECONDS_TOO_LONG,
         met=lambda j, p, _: p.offer.slot.seconds_max >= j.order.max_seconds,
         sentence=lambda j, p, _: (
@@ -325,5 +345,12 @@ REQUIREMENTS: Final = (
         reason=Reason.NO_FREE_SLOT,
         met=lambda _j, p, _: p.slots_free >= 1,
         sentence=lambda _j, p, _: _no_free_slot(p.offer.slots),
+    ),
+    Requirement(
+        reason=Reason.BEING_PROVEN,
+        met=lambda _j, p, _: not p.hardware.being_asked,
+        sentence=lambda _j, _p, _: (
+            "its hardware is being proven at this moment, which takes some seconds"
+        ),
     ),
 )

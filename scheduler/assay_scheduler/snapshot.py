@@ -11,6 +11,7 @@ from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.offer import Offer
 from assay_node.protocol.order import Order
+from assay_scheduler.hardware import NEVER_ASKED, HardwareView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class ProviderView:
     `connected` means a live connection and a recent heartbeat. `slots_free` and
     `stake_free_microusd` are net of every lease the scheduler knows about, and the stake of what is
     locked on chain, which no receipt can take; `wins` and `faults`
-    come from the chain.
+    come from the chain, `hardware` from this scheduler's own proofs.
     """
 
     operator: Address
@@ -31,6 +32,7 @@ class ProviderView:
     stake_free_microusd: int
     wins: int
     faults: int
+    hardware: HardwareView = NEVER_ASKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

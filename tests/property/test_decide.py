@@ -12,6 +12,7 @@ from assay_node.protocol.job_spec import EXACT_MODES, Comparison, Exactness, Res
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.units import GIB, KIB, MIB, usd_to_microusd
 from assay_scheduler.decide import decide
+from assay_scheduler.hardware import Hardware, HardwareView
 from assay_scheduler.plan import LASTING
 from assay_scheduler.snapshot import JobView, ProviderView, Snapshot
 from tests.unit.scheduler.samples import (
@@ -35,6 +36,11 @@ LAW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 AMISS = {
     "connected": (False,),
     "slots_free": (0,),
+    "hardware": (
+        HardwareView(state=Hardware.DISPROVED, text="too slow"),
+        HardwareView(required=True),
+        HardwareView(being_asked=True),
+    ),
     "stake_free_microusd": (0, 999_999, 1_000_000),
     "hardware_class": (Digest(b"x" * 32),),
     "runtimes": ((),),
@@ -147,6 +153,9 @@ def fits(one_job: JobView, supply: ProviderView) -> bool:
         and slot.seconds_max >= order.max_seconds
         and supply.offer.price_microusd_per_second <= order.max_rate_microusd
         and min(supply.offer.bond_max_microusd, supply.stake_free_microusd) >= order.bond_microusd
+        and supply.hardware.state is not Hardware.DISPROVED
+        and not (supply.hardware.required and supply.hardware.state is Hardware.UNPROVEN)
+        and not supply.hardware.being_asked
         and supply.offer.expires_at > NOW
         and supply.connected
         and supply.slots_free > 0

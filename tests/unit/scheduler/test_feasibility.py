@@ -12,10 +12,17 @@ from assay_scheduler.feasibility import (
     size_at_least,
     size_at_most,
 )
+from assay_scheduler.hardware import NEVER_ASKED, Hardware, HardwareView
 from assay_scheduler.plan import Reason
 from tests.unit.scheduler.samples import NOW, A, job, provider
 
 ENVIRONMENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+
+DISPROVED = HardwareView(
+    state=Hardware.DISPROVED,
+    text="its processor showed 50.0 GFLOPS of 145.3 GFLOPS advertised, of which 90% would do",
+    asked_at=int(NOW) - 90,
+)
 
 ROWS = [
     (
@@ -140,6 +147,24 @@ ROWS = [
     ),
     (Reason.NO_FREE_SLOT, {}, {"slots_free": 0}, "all 2 slots are taken"),
     (Reason.NO_FREE_SLOT, {}, {"slots": 0, "slots_free": 0}, "its owner lets no new job in now"),
+    (
+        Reason.HARDWARE_DISPROVED,
+        {},
+        {"hardware": DISPROVED},
+        f"failed the proof of its hardware, 90 s ago: {DISPROVED.text}",
+    ),
+    (
+        Reason.HARDWARE_UNPROVEN,
+        {},
+        {"hardware": HardwareView(required=True)},
+        f"this scheduler gives work to proven hardware alone; the last proof: {NEVER_ASKED.text}",
+    ),
+    (
+        Reason.BEING_PROVEN,
+        {},
+        {"hardware": HardwareView(being_asked=True)},
+        "its hardware is being proven at this moment, which takes some seconds",
+    ),
     (Reason.NO_FREE_SLOT, {}, {"slots": 1, "slots_free": 0}, "its only slot is taken"),
 ]
 
