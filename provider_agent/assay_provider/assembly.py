@@ -9,7 +9,7 @@ from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
-from assay_provider.execution import Execution
+from assay_provider.execution import EnvironmentRoots, Execution
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_closing import LeaseClosing
@@ -38,6 +38,7 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    environments: EnvironmentRoots | None = None
 
     @property
     def domain(self) -> Domain:
@@ -103,6 +104,7 @@ class Assembly:
                 conduct=conduct,
                 book=book,
                 tell=links.tell_progress,
+                environments=parts.environments,
             ),
             links=links,
             closing=closing,

@@ -17,12 +17,12 @@ from assay_node.app import (
 from assay_node.chain.client import open_chain
 from assay_node.chain.wallet import WalletChain
 from assay_node.network import open_network, peer_id_of
-from assay_node.ports import OrderSigner
+from assay_node.ports import Artifacts, OrderSigner
 from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId, address
-from assay_node.protocol.job_spec import Tier
+from assay_node.protocol.job_spec import ENVIRONMENTS, Tier
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import size_to_text
 from assay_node.settings import ProviderSettings, Settings
@@ -30,6 +30,19 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.environments.availability import (
+    CACHE_FOLDER,
+    MountingSandbox,
+    find_packer,
+    try_environments,
+)
+from assay_provider.environments.availability import write_status as write_environments_status
+from assay_provider.environments.cache import LayerCache
+from assay_provider.environments.preparation import (
+    EnvironmentLimits,
+    Environments,
+    open_environments,
+)
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -119,16 +132,47 @@ async def open_provider(
         supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
-        parts = ProviderParts(
-            network=network,
-            artifacts=artifacts,
-            chain=chain,
-            leases=ProviderLeases(database),
-            signer=signer,
-            sandbox=sandbox,
-            clock=SystemClock(),
-        )
-        yield parts, supply
+        async with _open_environments(mine, sandbox, artifacts) as environments:
+            if environments is not None:
+                supply = replace(supply, runtimes=(*supply.runtimes, ENVIRONMENTS))
+            parts = ProviderParts(
+                network=network,
+                artifacts=artifacts,
+                chain=chain,
+                leases=ProviderLeases(database),
+                signer=signer,
+                sandbox=sandbox,
+                clock=SystemClock(),
+                environments=environments,
+            )
+            yield parts, supply
+
+
+@asynccontextmanager
+async def _open_environments(
+    settings: ProviderSettings, sandbox: MountingSandbox, artifacts: Artifacts
+) -> AsyncIterator[Environments | None]:
+    """Open the cache of environments; None, with the reason in log and status, if none can be."""
+    limits, uid = settings.environments, settings.uid_first + settings.slots
+    cache = await asyncio.to_thread(
+        LayerCache, settings.home / CACHE_FOLDER, quota_bytes=limits.quota_bytes
+    )
+    await asyncio.to_thread(cache.sweep)
+    support = await try_environments(sandbox, cache, uid)
+    await asyncio.to_thread(write_environments_status, settings.home, support)
+    if not support.served:
+        logger.warning("jobs that bring their environment are refused: %s", support.remark)
+        yield None
+        return
+    async with open_environments(
+        artifacts,
+        cache,
+        find_packer(uid),
+        EnvironmentLimits(
+            unpacked_bytes_max=limits.unpacked_bytes_max, prepare_s_max=limits.prepare_s_max
+        ),
+    ) as environments:
+        yield environments
 
 
 async def _exact_support(settings: ProviderSettings, sandbox: Sandbox) -> ExactSupport:

@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -21,12 +22,20 @@ from assay_node.protocol.order import Order
 from assay_node.protocol.units import MIB, size_to_text
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider import outcome
+from assay_provider.environments.preparation import Fetch
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.metering import billable_seconds
 from assay_provider.personas import Conduct
 from assay_provider.runtime.exact import ExactRun, ExactSetup
-from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
+from assay_provider.runtime.sandbox import (
+    EnvironmentRoot,
+    RunLimits,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    Verdict,
+)
 from assay_provider.supply import Supply
 
 logger = logging.getLogger(__name__)
@@ -58,6 +67,14 @@ class Schedulers(Protocol):
         ...
 
 
+class EnvironmentRoots(Protocol):
+    """Prepares what specs name as their environment."""
+
+    def root(self, cid: Cid, fetch: Fetch) -> AbstractAsyncContextManager[EnvironmentRoot]:
+        """Fetch and prepare an environment, and keep it inside the block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
     """What a run came to. `seconds` is what it bills."""
@@ -80,6 +97,7 @@ class Execution:
     conduct: Conduct
     book: LeaseBook
     tell: Callable[[Address, Progress], None]
+    environments: EnvironmentRoots | None = None
 
     async def run(self, lease: ProviderLease) -> Executed:
         """Run a lease's job from the start; what an earlier try left does no harm.
@@ -89,22 +107,30 @@ class Execution:
         """
         order = order_of(lease)
         await self._enter(lease, "fetching")
-        spec = await self._fetch_all(lease, order)
-        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self.supply.work_directory))
-        try:
-            return await self._run_in(directory, lease, order, spec)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        async with AsyncExitStack() as held:
+            spec, root = await self._fetch_all(lease, order, held)
+            directory = Path(
+                await asyncio.to_thread(tempfile.mkdtemp, dir=self.supply.work_directory)
+            )
+            try:
+                return await self._run_in(directory, lease, order, spec, root)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def _run_in(
-        self, directory: Path, lease: ProviderLease, order: Order, spec: JobSpec
+        self,
+        directory: Path,
+        lease: ProviderLease,
+        order: Order,
+        spec: JobSpec,
+        root: EnvironmentRoot | None,
     ) -> Executed:
         await self.artifacts.export(spec.inputs, directory / "input")
         (directory / "output").mkdir()
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        request = _request(spec, directory, limits, self.supply.exact.setup)
+        request = _request(spec, directory, limits, self.supply.exact.setup, root)
         result = await self.sandbox.run(request, lease.slot)
         await self._enter(lease, "storing")
         return await self._store(directory, lease, order, spec.resources, result, limits)
@@ -148,7 +174,10 @@ class Execution:
             seconds=billable_seconds(result.wall_seconds, wall_seconds_max=order.max_seconds),
         )
 
-    async def _fetch_all(self, lease: ProviderLease, order: Order) -> JobSpec:
+    async def _fetch_all(
+        self, lease: ProviderLease, order: Order, held: AsyncExitStack
+    ) -> tuple[JobSpec, EnvironmentRoot | None]:
+        """Make everything a job reads local; `held` keeps its environment as long as it is open."""
         allowed_s = max(order.commit_window_s, FETCH_S_MIN)
         owner = inputs_owner(lease.job)
         try:
@@ -162,9 +191,26 @@ class Execution:
                 inputs = ArtifactLimits(bytes_max=spec.resources.input_bytes)
                 await self._fetch(spec.inputs, lease.scheduler, inputs)
                 await self.artifacts.pin(spec.inputs, owner=owner)
+                root = await self._environment(lease, spec, held)
         except TimeoutError:
-            raise RemoteError(f"spec and inputs did not arrive within {allowed_s} s") from None
-        return spec
+            raise RemoteError(
+                f"spec, inputs and environment were not there within {allowed_s} s; what was begun "
+                "of the environment goes on for later jobs"
+            ) from None
+        return spec, root
+
+    async def _environment(
+        self, lease: ProviderLease, spec: JobSpec, held: AsyncExitStack
+    ) -> EnvironmentRoot | None:
+        if job_spec.runtime_kind(spec.runtime) != job_spec.ENVIRONMENTS:
+            return None
+        assert self.environments is not None, "offered only where they can be prepared"
+
+        async def fetch(cid: Cid, limits: ArtifactLimits) -> None:
+            await self._fetch(cid, lease.scheduler, limits)
+
+        await self._enter(lease, "preparing")
+        return await held.enter_async_context(self.environments.root(Cid(spec.runtime), fetch))
 
     async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> None:
         for attempt in range(1, FETCH_ATTEMPTS + 1):
@@ -238,7 +284,13 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
             )
 
 
-def _request(spec: JobSpec, directory: Path, limits: RunLimits, setup: ExactSetup) -> RunRequest:
+def _request(
+    spec: JobSpec,
+    directory: Path,
+    limits: RunLimits,
+    setup: ExactSetup,
+    root: EnvironmentRoot | None,
+) -> RunRequest:
     return RunRequest(
         command=spec.command,
         environment=spec.environment,
@@ -246,5 +298,6 @@ def _request(spec: JobSpec, directory: Path, limits: RunLimits, setup: ExactSetu
         output_directory=directory / "output",
         limits=limits,
         runtime=spec.runtime,
+        root=root,
         exact=None if spec.mode is None else ExactRun(mode=spec.mode, setup=setup),
     )
