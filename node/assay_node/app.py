@@ -192,6 +192,8 @@ def policy(settings: Settings) -> Policy:
         expiry_s_max=mine.expiry_s_max,
         heartbeat_s=mine.heartbeat_s,
         fetch_timeout_s=mine.fetch_timeout_s,
+        environment_bytes_max=mine.environment_bytes_max,
+        environment_fetch_s=mine.environment_fetch_s,
         settlement=SettlementTerms(
             batch_max=mine.settle_batch_max,
             wait_s=mine.settle_wait_s,

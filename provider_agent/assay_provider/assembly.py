@@ -10,7 +10,7 @@ from assay_node.protocol.typed_data import Domain
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
-from assay_provider.execution import Execution
+from assay_provider.execution import EnvironmentRoots, Execution
 from assay_provider.handing_back import hand_back_all
 from assay_provider.inventory.sensors import GpuSensors, Sensors, no_gpus
 from assay_provider.lease_acceptance import LeaseAcceptance
@@ -50,6 +50,7 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    environments: EnvironmentRoots | None = None
     activity: SeesOwner | None = None
     gpu_sensors: GpuSensors = no_gpus
     last_proof: Callable[[], LastProof | None] = no_proof
@@ -133,6 +134,7 @@ class Assembly:
                 tell=links.tell_progress,
                 denials=gate.denials,
                 limits=limits,
+                environments=parts.environments,
             ),
             links=links,
             closing=closing,

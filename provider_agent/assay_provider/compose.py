@@ -19,11 +19,12 @@ from assay_node.app import (
 from assay_node.chain.client import open_chain
 from assay_node.chain.wallet import WalletChain
 from assay_node.network import open_network, peer_id_of
-from assay_node.ports import OrderSigner
+from assay_node.ports import Artifacts, OrderSigner
 from assay_node.private_files import private_directory
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId, address
+from assay_node.protocol.job_spec import ENVIRONMENTS
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import size_to_text
 from assay_node.settings import ProviderSettings, Settings
@@ -33,6 +34,19 @@ from assay_provider.assembly import ProviderParts
 from assay_provider.claims import UidRange, hold_home, hold_uids
 from assay_provider.daemon import serve
 from assay_provider.disk_room import DiskRoom, wait_for_room
+from assay_provider.environments.availability import (
+    CACHE_FOLDER,
+    MountingSandbox,
+    find_packer,
+    try_environments,
+)
+from assay_provider.environments.availability import write_status as write_environments_status
+from assay_provider.environments.cache import LayerCache
+from assay_provider.environments.preparation import (
+    EnvironmentLimits,
+    Environments,
+    open_environments,
+)
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -56,8 +70,6 @@ INSTANCE_CHARACTERS: Final = 20
 
 WORK_FOLDER: Final = "work"
 """Below the home: inputs and outputs of the runs under way."""
-ENVIRONMENTS_FOLDER: Final = "environments"
-"""Below the home: layers of environments, mounted for the time of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,17 +151,20 @@ def claimed(settings: ProviderSettings, home: Path) -> Iterator[None]:
 
 
 def uids_of(settings: ProviderSettings) -> UidRange | None:
-    """Return the host uids of a provider's slots; None where jobs run under the daemon's own."""
+    """Return the host uids of a provider's slots, and the one that unpacks environments.
+
+    None where jobs run under the daemon's own.
+    """
     if os.getuid() != 0:
         return None
-    return UidRange(first=settings.uid_first, last=settings.uid_first + settings.slots - 1)
+    return UidRange(first=settings.uid_first, last=settings.uid_first + settings.slots)
 
 
 def territory_of(settings: ProviderSettings) -> leftovers.Territory:
     """Return where what a killed daemon of these settings left lies."""
     return leftovers.Territory(
         uids=uids_of(settings),
-        folders=(settings.home / ENVIRONMENTS_FOLDER,),
+        folders=(settings.home / CACHE_FOLDER,),
         work_directory=settings.home / WORK_FOLDER,
     )
 
@@ -172,24 +187,57 @@ async def _open_parts(
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
-        groups = leftovers.Leftover(kind="cgroup", what=f"{sandbox.groups_cleaned} of them")
-        found = (*swept, groups) if sandbox.groups_cleaned else swept
+        groups = leftovers.Leftover(
+            kind="cgroup", what=f"{sandbox.bubblewrap.groups_cleaned} of them"
+        )
+        found = (*swept, groups) if sandbox.bubblewrap.groups_cleaned else swept
         await asyncio.to_thread(leftovers.write_report, home, found)
         supply = await asyncio.to_thread(_supply, settings, chain.chain_id)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         clock = SteadyClock()
-        parts = ProviderParts(
-            network=network,
-            artifacts=artifacts,
-            chain=chain,
-            leases=ProviderLeases(database),
-            signer=signer,
-            sandbox=sandbox,
-            clock=clock,
-            beside=(partial(watch_clock, clock, chain),),
-        )
-        yield parts, supply
+        async with _open_environments(mine, sandbox.bubblewrap, artifacts) as environments:
+            if environments is not None:
+                supply = replace(supply, runtimes=(*supply.runtimes, ENVIRONMENTS))
+            parts = ProviderParts(
+                network=network,
+                artifacts=artifacts,
+                chain=chain,
+                leases=ProviderLeases(database),
+                signer=signer,
+                sandbox=sandbox,
+                clock=clock,
+                environments=environments,
+                beside=(partial(watch_clock, clock, chain),),
+            )
+            yield parts, supply
+
+
+@asynccontextmanager
+async def _open_environments(
+    settings: ProviderSettings, sandbox: MountingSandbox, artifacts: Artifacts
+) -> AsyncIterator[Environments | None]:
+    """Open the cache of environments; None, with the reason in log and status, if none can be."""
+    limits, uid = settings.environments, settings.uid_first + settings.slots
+    cache = await asyncio.to_thread(
+        LayerCache, settings.home / CACHE_FOLDER, quota_bytes=limits.quota_bytes
+    )
+    await asyncio.to_thread(cache.sweep)
+    support = await try_environments(sandbox, cache, uid)
+    await asyncio.to_thread(write_environments_status, settings.home, support)
+    if not support.served:
+        logger.warning("jobs that bring their environment are refused: %s", support.remark)
+        yield None
+        return
+    async with open_environments(
+        artifacts,
+        cache,
+        find_packer(uid),
+        EnvironmentLimits(
+            unpacked_bytes_max=limits.unpacked_bytes_max, prepare_s_max=limits.prepare_s_max
+        ),
+    ) as environments:
+        yield environments
 
 
 async def _exact_support(settings: ProviderSettings, sandbox: Sandbox) -> ExactSupport:

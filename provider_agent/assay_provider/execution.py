@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,13 +25,21 @@ from assay_node.protocol.units import MIB, size_to_text
 from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider import metering, outcome
+from assay_provider.environments.preparation import Fetch
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.owner.denials import Denials
 from assay_provider.owner.limits import RequesterLimits
 from assay_provider.personas import Conduct
 from assay_provider.runtime.exact import ExactRun
-from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult, Sandbox, Verdict
+from assay_provider.runtime.sandbox import (
+    EnvironmentRoot,
+    RunLimits,
+    RunRequest,
+    RunResult,
+    Sandbox,
+    Verdict,
+)
 from assay_provider.supply import Supply
 
 logger = logging.getLogger(__name__)
@@ -62,6 +71,14 @@ class Schedulers(Protocol):
         ...
 
 
+class EnvironmentRoots(Protocol):
+    """Prepares what specs name as their environment."""
+
+    def root(self, cid: Cid, fetch: Fetch) -> AbstractAsyncContextManager[EnvironmentRoot]:
+        """Fetch and prepare an environment, and keep it inside the block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
     """What a run came to. `seconds` is what it bills."""
@@ -86,6 +103,7 @@ class Execution:
     tell: Callable[[Address, Progress], None]
     denials: Denials
     limits: RequesterLimits
+    environments: EnvironmentRoots | None = None
 
     async def run(self, lease: ProviderLease) -> Executed:
         """Run a lease's job from the start; what an earlier try left does no harm.
@@ -95,22 +113,30 @@ class Execution:
         """
         order = order_of(lease)
         await self._enter(lease, "fetching")
-        spec = await self._fetch_all(lease, order)
-        directory = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self.supply.work_directory))
-        try:
-            return await self._run_in(directory, lease, order, spec)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        async with AsyncExitStack() as held:
+            spec, root = await self._fetch_all(lease, order, held)
+            directory = Path(
+                await asyncio.to_thread(tempfile.mkdtemp, dir=self.supply.work_directory)
+            )
+            try:
+                return await self._run_in(directory, lease, order, spec, root)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def _run_in(
-        self, directory: Path, lease: ProviderLease, order: Order, spec: JobSpec
+        self,
+        directory: Path,
+        lease: ProviderLease,
+        order: Order,
+        spec: JobSpec,
+        root: EnvironmentRoot | None,
     ) -> Executed:
         await self.artifacts.export(spec.inputs, directory / "input")
         (directory / "output").mkdir()
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        request = _request(spec, directory, limits, self.supply)
+        request = _request(spec, directory, limits, self.supply, root)
         attempt = await self.book.begin_run(lease, tier=request.tier, seconds_max=order.max_seconds)
         result = await self.sandbox.run(request, lease.slot)
         metered = metering.metered(result, seconds_max=order.max_seconds)
@@ -159,7 +185,10 @@ class Execution:
             seconds=seconds,
         )
 
-    async def _fetch_all(self, lease: ProviderLease, order: Order) -> JobSpec:
+    async def _fetch_all(
+        self, lease: ProviderLease, order: Order, held: AsyncExitStack
+    ) -> tuple[JobSpec, EnvironmentRoot | None]:
+        """Make everything a job reads local; `held` keeps its environment as long as it is open."""
         allowed_s = max(order.commit_window_s, FETCH_S_MIN)
         owner = inputs_owner(lease.job)
         try:
@@ -176,9 +205,26 @@ class Execution:
                 fetched = await self._fetch(spec.inputs, lease.scheduler, inputs)
                 await self.limits.moved(lease.job, fetched)
                 await self.artifacts.pin(spec.inputs, owner=owner)
+                root = await self._environment(lease, spec, held)
         except TimeoutError:
-            raise RemoteError(f"spec and inputs did not arrive within {allowed_s} s") from None
-        return spec
+            raise RemoteError(
+                f"spec, inputs and environment were not there within {allowed_s} s; what was begun "
+                "of the environment goes on for later jobs"
+            ) from None
+        return spec, root
+
+    async def _environment(
+        self, lease: ProviderLease, spec: JobSpec, held: AsyncExitStack
+    ) -> EnvironmentRoot | None:
+        if job_spec.runtime_kind(spec.runtime) != job_spec.ENVIRONMENTS:
+            return None
+        assert self.environments is not None, "offered only where they can be prepared"
+
+        async def fetch(cid: Cid, limits: ArtifactLimits) -> None:
+            await self._fetch(cid, lease.scheduler, limits)
+
+        await self._enter(lease, "preparing")
+        return await held.enter_async_context(self.environments.root(Cid(spec.runtime), fetch))
 
     async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> int:
         """Return the bytes of what is here then."""
@@ -270,7 +316,13 @@ def check_fit(spec: JobSpec, supply: Supply) -> None:
             )
 
 
-def _request(spec: JobSpec, directory: Path, limits: RunLimits, supply: Supply) -> RunRequest:
+def _request(
+    spec: JobSpec,
+    directory: Path,
+    limits: RunLimits,
+    supply: Supply,
+    root: EnvironmentRoot | None,
+) -> RunRequest:
     return RunRequest(
         command=spec.command,
         environment=spec.environment,
@@ -278,6 +330,7 @@ def _request(spec: JobSpec, directory: Path, limits: RunLimits, supply: Supply) 
         output_directory=directory / "output",
         limits=limits,
         runtime=spec.runtime,
+        root=root,
         tier=_tier(spec, supply),
         exact=None if spec.mode is None else ExactRun(mode=spec.mode, setup=supply.exact.setup),
     )

@@ -14,6 +14,7 @@ from assay_node.protocol.ids import Address, to_hex
 from assay_node.settings import Settings
 from assay_node.store.database import is_absent, open_database
 from assay_node.store.provider_leases import KeptEvidence, ProviderLease, ProviderLeases
+from assay_provider.environments import availability
 from assay_provider.inventory.exact_record import read_status
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
@@ -57,6 +58,9 @@ async def status_document(settings: Settings) -> dict[str, Any]:
             for contact in contacts
         ],
         "exact": read_status(mine.home),
+        "environments": await asyncio.to_thread(
+            availability.read_status, mine.home, quota_bytes=mine.environments.quota_bytes
+        ),
         "metered_microusd": metered,
         "account": await _account(settings, operator_of(mine)),
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from assay_node.protocol.ids import Address, Digest
-from assay_node.protocol.job_spec import Comparison
+from assay_node.protocol.job_spec import ENVIRONMENTS, Comparison, runtime_kind
 from assay_scheduler.explanation import summarize
 from assay_scheduler.feasibility import Obstacle, obstacles
 from assay_scheduler.plan import LASTING, Decision, Placement, Reason, Verdict
@@ -24,7 +24,8 @@ def place(job: JobView, providers: Mapping[Address, ProviderView], now: float) -
     """Decide one job against what is left of the providers; `providers` iterates by operator.
 
     1. Find every operator's obstacles: not drawn, used before, never heard from, infeasible.
-    2. A `class` job keeps to one software digest; other digests become an obstacle.
+    2. A `class` job keeps to one software digest; other digests become an obstacle. One that brings
+       its environment by CID brings all of its software, so providers' own does not count.
     3. Take drawn operators without an obstacle by rising ticket, as many as are wanted. A job
        without an active replica gets all of them or none: half a job would hold slots and bonds
        that nobody is paid for. A replacement is taken as soon as any fits.
@@ -109,7 +110,7 @@ def _shared_software(
     The active replicas' digest if there are any. Otherwise the digest whose group is complete at
     the lowest ticket, or while none is, the one with most operators; last, the lower digest.
     """
-    if job.spec.comparison != Comparison.CLASS:
+    if job.spec.comparison != Comparison.CLASS or runtime_kind(job.spec.runtime) == ENVIRONMENTS:
         return None
     active = sorted((lease for lease in job.leases if lease.active), key=_lease_order)
     if active:

@@ -95,6 +95,13 @@ ENTRIES: Final = (
         is_group=True,
     ),
     Entry(
+        name="env",
+        module="assay_node.cli.env",
+        help="The software that jobs bring along.",
+        panel=_REQUESTERS,
+        is_group=True,
+    ),
+    Entry(
         name="provider",
         module="assay_node.cli.provider",
         help="Set up and run a provider.",

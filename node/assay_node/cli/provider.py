@@ -189,6 +189,8 @@ def status_lines(document: dict[str, Any]) -> list[str]:
         )
     if document["exact"] is not None:
         lines.append(exact_line(document["exact"]))
+    if document["environments"] is not None:
+        lines.append(environments_line(document["environments"]))
     lines.append(f"metered on settled jobs: {microusd_to_text(document['metered_microusd'])}")
     lines += [
         f"scheduler {contact['scheduler']} heard {contact['heard_s_ago']:g} s ago"
@@ -205,6 +207,19 @@ def exact_line(support: "Mapping[str, Any]") -> str:
     passed_over = f" ({support['remark']})" if support["remark"] else ""
     modes = ", ".join(support["modes"])
     return f"exact jobs: {modes}, computed by the engine {support['engine']}{passed_over}"
+
+
+def environments_line(found: "Mapping[str, Any]") -> str:
+    """Return in words whether jobs may bring their environments, and what is kept of those."""
+    from assay_node.protocol.units import size_to_text
+
+    if not found["served"]:
+        return f"environments: host-python only, for development ({found['remark']})"
+    used, quota = size_to_text(found["used_bytes"]), size_to_text(found["quota_bytes"])
+    return (
+        f"environments: any by CID, {found['layers']} layer(s) kept in {used} of {quota}; "
+        "host-python for development"
+    )
 
 
 def _lease_line(lease: dict[str, Any]) -> str:

@@ -35,7 +35,8 @@ class Comparison(StrEnum):
     honest machines agree on floating-point results only where something makes them."""
 
     CLASS = "class"
-    """As `exact`, and every replica runs on providers with one and the same software digest."""
+    """As `exact`, and every replica runs with the same software: on providers with one and the same
+    software digest, or in an environment that the spec names by its CID."""
 
 
 class Exactness(StrEnum):

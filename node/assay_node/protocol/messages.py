@@ -188,7 +188,7 @@ class LeaseAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What a lease is doing now, for people: "fetching", "running", "storing"."""
+    """What a lease is doing now, for people: "fetching", "preparing", "running", "storing"."""
 
     job: Digest
     stage: str

@@ -13,7 +13,8 @@ from assay_node.ports import (
     NewEvent,
     SchedulerStore,
 )
-from assay_node.protocol import job_spec
+from assay_node.protocol import environment, job_spec
+from assay_node.protocol.environment import MANIFEST_BYTES_MAX
 from assay_node.protocol.errors import AssayError, MalformedMessage, Refused
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId, to_hex
 from assay_node.protocol.job_spec import SPEC_BYTES_MAX, JobSpec
@@ -48,9 +49,9 @@ class Admission:
         1. The requester signed it for this chain and contract, or the key that it registered. 2. It
         is not here already (then the answer is the same as the first time). 3. It names this
         scheduler, on its terms. 4. Its times fit. 5. Its seed block lies ahead. 6. Its nonce is
-        unspent. 7. The budget on chain covers it beside the requester's other jobs. 8. Spec and
-        inputs can be fetched from the sender and are well formed. 9. Nonce and budget still hold,
-        and it is stored.
+        unspent. 7. The budget on chain covers it beside the requester's other jobs. 8. Spec, inputs
+        and environment are here or can be fetched from the sender, and are well formed. 9. Nonce
+        and budget still hold, and it is stored.
 
         Raises:
             Refused: the reason, in one sentence.
@@ -171,22 +172,47 @@ class Admission:
                 )
             await self._fetch_artifact(peer, spec.inputs, ArtifactLimits(bytes_max=wanted))
             await self.artifacts.pin(spec.inputs, owner=owner)
+            if job_spec.runtime_kind(spec.runtime) == job_spec.ENVIRONMENTS:
+                await self._fetch_environment(peer, Cid(spec.runtime), owner)
         except Refused:
             await self.artifacts.unpin(owner=owner)
             raise
         except MalformedMessage as error:
             await self.artifacts.unpin(owner=owner)
-            raise Refused(f"the job's spec is malformed: {error}") from error
+            raise Refused(f"the job's spec or environment is malformed: {error}") from error
         except AssayError as error:
             await self.artifacts.unpin(owner=owner)
-            raise Refused(f"the job's spec or inputs could not be fetched: {error}") from error
+            raise Refused(
+                f"the job's spec, inputs or environment could not be fetched: {error}"
+            ) from error
         return spec
 
-    async def _fetch_artifact(self, peer: PeerId, cid: Cid, limits: ArtifactLimits) -> None:
+    async def _fetch_environment(self, peer: PeerId, cid: Cid, owner: str) -> None:
+        """Hold an environment for the providers, which ask the scheduler alone."""
+        policy = self.policy
+        limits = ArtifactLimits(bytes_max=MANIFEST_BYTES_MAX, files_max=1)
+        await self._fetch_artifact(peer, cid, limits)
+        await self.artifacts.pin(cid, owner=owner)
+        data = await self.artifacts.read_bytes(cid, bytes_max=MANIFEST_BYTES_MAX)
+        manifest = environment.decode(data)
+        if manifest.tar_bytes > policy.environment_bytes_max:
+            raise Refused(
+                f"the job's environment has {size_to_text(manifest.tar_bytes)}; this scheduler "
+                f"carries {size_to_text(policy.environment_bytes_max)}"
+            )
+        for layer in manifest.layers:
+            limits = ArtifactLimits(bytes_max=layer.tar_bytes, files_max=1)
+            await self._fetch_artifact(
+                peer, layer.cid, limits, timeout_s=policy.environment_fetch_s
+            )
+            await self.artifacts.pin(layer.cid, owner=owner)
+
+    async def _fetch_artifact(
+        self, peer: PeerId, cid: Cid, limits: ArtifactLimits, *, timeout_s: float | None = None
+    ) -> None:
+        allowed_s = timeout_s or self.policy.fetch_timeout_s
         try:
-            async with asyncio.timeout(self.policy.fetch_timeout_s):
+            async with asyncio.timeout(allowed_s):
                 await self.artifacts.fetch(cid, [peer], limits=limits)
         except TimeoutError:
-            raise Refused(
-                f"{cid} could not be fetched from you within {self.policy.fetch_timeout_s:.0f} s"
-            ) from None
+            raise Refused(f"{cid} could not be fetched from you within {allowed_s:.0f} s") from None

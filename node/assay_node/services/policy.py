@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from assay_node.protocol.units import GIB
 from assay_node.services.lifecycle import Timing
 from assay_node.services.settlement_timing import SettlementTerms
 
@@ -23,5 +24,8 @@ class Policy:
     poll_interval_s: float
     reveal_timeout_s: float
     timing: Timing
+    environment_bytes_max: int = 8 * GIB
+    """Largest environment carried for a job, as tars."""
+    environment_fetch_s: float = 1800.0
     confirmations: int = 1
     """Blocks after which what somebody else's transaction did counts."""

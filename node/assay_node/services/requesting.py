@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from assay_node.ports import ArtifactLimits, Artifacts, Clock, CourtReader, Network, OrderSigner
 from assay_node.protocol import cid as cids
-from assay_node.protocol import codec, job_spec
-from assay_node.protocol.errors import AssayError, LocalError, RemoteError
+from assay_node.protocol import codec, environment, job_spec
+from assay_node.protocol.errors import AssayError, LocalError, MalformedMessage, RemoteError
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId, to_hex
 from assay_node.protocol.job_spec import Comparison, Exactness, JobSpec, Resources, Tier
 from assay_node.protocol.messages import (
@@ -41,6 +41,9 @@ order that arrives after its seed block is refused, unstored, and signed anew fu
 ANSWER_S: Final = 30.0
 SUBMIT_S: Final = 300.0
 """The scheduler fetches spec and inputs before it answers."""
+UPLOAD_BYTES_PER_S_MIN: Final = 1 << 20
+"""It fetches the environment too, if it does not have it, and may take longer by its size at this
+rate: a slow line's."""
 FOLLOW_WAIT_S: Final = 20
 
 _Answer = TypeVar("_Answer")
@@ -91,6 +94,8 @@ class PreparedJob:
     spec: Cid
     inputs: Cid
     fee_microusd: int
+    environment_bytes: int = 0
+    """What the scheduler may have to fetch of the environment."""
 
     @property
     def max_cost_microusd(self) -> int:
@@ -174,7 +179,13 @@ class Requester:
         stored = await self._artifacts.add_bytes(block, codec=cids.DAG_CBOR)
         assert stored == cid
         fee = terms.fee_microusd + request.audit_fee_microusd
-        return PreparedJob(request=request, spec=cid, inputs=inputs, fee_microusd=fee)
+        return PreparedJob(
+            request=request,
+            spec=cid,
+            inputs=inputs,
+            fee_microusd=fee,
+            environment_bytes=await self._environment_bytes(request.runtime),
+        )
 
     async def submit(
         self, prepared: PreparedJob, terms: Terms, signer: OrderSigner, records: Path | None = None
@@ -196,8 +207,9 @@ class Requester:
             job = job_id(signed.order, self._domain)
             if records is not None:
                 await asyncio.to_thread(_keep_record, records, job, prepared, signed)
+            timeout_s = SUBMIT_S + prepared.environment_bytes / UPLOAD_BYTES_PER_S_MIN
             try:
-                await self._ask(SUBMIT, Submit(signed_order=signed), Admitted, timeout_s=SUBMIT_S)
+                await self._ask(SUBMIT, Submit(signed_order=signed), Admitted, timeout_s=timeout_s)
             except AssayError as error:
                 if "seed block" not in str(error) or ahead == SEED_BLOCKS_AHEAD[-1]:
                     raise
@@ -291,6 +303,31 @@ class Requester:
             nonce=nonce.to_bytes(32),
         )
         return SignedOrder(order=order, signature=signer.sign_digest(job_id(order, self._domain)))
+
+    async def _environment_bytes(self, runtime: str) -> int:
+        """Return how large an environment is that is here; 0 for one that only others have.
+
+        Raises:
+            LocalError: the CID is not that of an environment, or parts of it are missing.
+        """
+        if job_spec.runtime_kind(runtime) != job_spec.ENVIRONMENTS:
+            return 0
+        cid = Cid(runtime)
+        if cids.codec_of(cid) != cids.DAG_CBOR:
+            raise LocalError(f"{cid} is not an environment; `assay env list` shows yours")
+        if not await self._artifacts.has(cid):
+            return 0  # the scheduler may have it, and says so if it does not
+        data = await self._artifacts.read_bytes(cid, bytes_max=environment.MANIFEST_BYTES_MAX)
+        try:
+            manifest = environment.decode(data)
+        except MalformedMessage as error:
+            raise LocalError(f"{cid} is not an environment: {error}") from None
+        for layer in manifest.layers:
+            if not await self._artifacts.has(layer.cid):
+                raise LocalError(
+                    f"the environment {manifest.name} lacks a layer here; build it again"
+                )
+        return manifest.tar_bytes
 
     async def _check_budget(
         self, prepared: PreparedJob, scheduler: Address, requester: Address

@@ -66,6 +66,21 @@ class IsolationSettings(Section):
     )
 
 
+class EnvironmentSettings(Section):
+    """The cache of environments that jobs bring by their CIDs; it lies in the provider's home."""
+
+    quota_bytes: Bytes = Field(
+        default=20 * GIB,
+        description="What packed layers may take; those unused for longest go first.",
+    )
+    unpacked_bytes_max: Bytes = Field(
+        default=16 * GIB, description="Largest environment that is taken, all its files unpacked."
+    )
+    prepare_s_max: Seconds = Field(
+        default=1800, description="Longest that fetching, unpacking and packing a layer may take."
+    )
+
+
 class ProviderSettings(Section):
     """Selling compute: `assay provider run`."""
 
@@ -107,12 +122,15 @@ class ProviderSettings(Section):
     sandbox: IsolationSettings = Field(
         default_factory=IsolationSettings, description="How jobs are isolated."
     )
+    environments: EnvironmentSettings = Field(
+        default_factory=EnvironmentSettings, description="What jobs may bring as their software."
+    )
     uid_first: int = Field(
         default=300_000,
         ge=65_536,
         le=2_147_000_000,
-        description="First of the host user ids that sandboxes run as, one for each slot; daemons "
-        "on one machine need ranges of their own.",
+        description="First of the host user ids that sandboxes run as, one for each slot, and one "
+        "more that unpacks environments; daemons on one machine need ranges of their own.",
     )
     disk_free_bytes_min: Bytes = Field(
         default=1 * GIB,

@@ -136,6 +136,15 @@ class SchedulerSettings(Section):
     input_bytes_max: Bytes = Field(
         default=1 * GIB, description="Largest spec and inputs taken from a requester."
     )
+    environment_bytes_max: Bytes = Field(
+        default=8 * GIB,
+        description="Largest environment taken from a requester and handed to providers.",
+    )
+    environment_fetch_s: Interval = Field(
+        default=1800.0,
+        description="How long fetching a job's environment may take; what is here already takes "
+        "none.",
+    )
     seed_blocks_ahead_max: int = Field(
         default=64, ge=1, le=255, description="How far ahead an order's seed block may be."
     )

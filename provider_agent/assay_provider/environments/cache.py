@@ -76,6 +76,8 @@ class LayerCache:
         leftovers = sorted(self._work.iterdir())
         for leftover in leftovers:
             shutil.rmtree(leftover)
+        if leftovers:
+            logger.warning("removed %d unfinished layers of a killed daemon", len(leftovers))
         return len(leftovers)
 
     @contextlib.contextmanager

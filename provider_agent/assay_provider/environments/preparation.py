@@ -135,15 +135,28 @@ class Environments:
         await asyncio.shield(task)
 
     async def _make(self, layer: EnvironmentLayer, fetch: Fetch) -> None:
-        async with self._one_at_a_time, asyncio.timeout(self.limits.prepare_s_max):
-            await fetch(layer.cid, ArtifactLimits(bytes_max=layer.tar_bytes, files_max=1))
-            needed = layer.tar_bytes + 2 * layer.unpacked_bytes
-            with self.cache.workplace(needed) as folder:
-                tar = folder / "tar"
-                await self.artifacts.export(layer.cid, tar)
-                seconds = self.limits.prepare_s_max
-                packed = await self.packer.pack(tar, folder, layer, seconds=seconds)
-                await asyncio.to_thread(self.cache.adopt, layer, packed)
+        limits = ArtifactLimits(bytes_max=layer.tar_bytes, files_max=1)
+        allowed_s = self.limits.prepare_s_max
+        try:
+            async with asyncio.timeout(allowed_s):
+                await fetch(layer.cid, limits)
+                async with self._one_at_a_time:
+                    # At once while it is all here; what waited for its turn may have been dropped.
+                    await fetch(layer.cid, limits)
+                    await self._pack(layer)
+        except TimeoutError:
+            raise LocalError(
+                f"layer {layer.cid} was not ready within {allowed_s} s; raise "
+                "provider.environments.prepare_s_max if this machine or its line is slow"
+            ) from None
+
+    async def _pack(self, layer: EnvironmentLayer) -> None:
+        needed = layer.tar_bytes + 2 * layer.unpacked_bytes
+        with self.cache.workplace(needed) as folder:
+            tar = folder / "tar"
+            await self.artifacts.export(layer.cid, tar)
+            packed = await self.packer.pack(tar, folder, layer, seconds=self.limits.prepare_s_max)
+            await asyncio.to_thread(self.cache.adopt, layer, packed)
         logger.info("layer %s is ready, in %d bytes", layer.cid, packed.bytes)
 
     def _made(self, cid: Cid, task: asyncio.Task[None]) -> None:
@@ -156,14 +169,7 @@ class Environments:
 async def open_environments(
     artifacts: Artifacts, cache: LayerCache, packer: Packer, limits: EnvironmentLimits
 ) -> AsyncIterator[Environments]:
-    """Sweep what an earlier daemon left, and prepare environments until the block ends.
-
-    Raises:
-        LocalError: the cache's folder cannot be used.
-    """
-    swept = await asyncio.to_thread(cache.sweep)
-    if swept:
-        logger.warning("removed %d unfinished layers of a killed daemon", swept)
+    """Prepare environments until the block ends; what is being made then is given up."""
     environments = Environments(artifacts=artifacts, cache=cache, packer=packer, limits=limits)
     try:
         yield environments

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.job_spec import Tier
-from assay_provider.runtime.bubblewrap import open_sandbox
+from assay_provider.runtime.bubblewrap import BubblewrapSandbox, open_sandbox
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import RunRequest, RunResult, Sandbox, SelfTestReport
 
@@ -20,7 +20,8 @@ async def open_tiers(settings: SandboxSettings) -> AsyncIterator["TieredSandbox"
     """
     async with open_sandbox(settings) as bubblewrap:
         yield TieredSandbox(
-            members={Tier.T1.value: bubblewrap}, groups_cleaned=bubblewrap.groups_cleaned
+            members={Tier.T1.value: bubblewrap},
+            bubblewrap=bubblewrap,
         )
 
 
@@ -28,11 +29,11 @@ async def open_tiers(settings: SandboxSettings) -> AsyncIterator["TieredSandbox"
 class TieredSandbox:
     """Implements `Sandbox`; `members` are by the values of `job_spec.Tier`, the weakest first.
 
-    `groups_cleaned` cgroups of a killed daemon were removed when it was opened.
+    `bubblewrap` is the member for T1, on which the others stand.
     """
 
     members: Mapping[str, Sandbox]
-    groups_cleaned: int = 0
+    bubblewrap: BubblewrapSandbox
 
     async def run(self, request: RunRequest, slot: int) -> RunResult:
         """See `Sandbox`."""

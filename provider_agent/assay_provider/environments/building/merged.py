@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from assay_node.protocol.errors import LocalError
 from assay_provider.environments.building.tree import Node, Tree
-from assay_provider.environments.layer_tar import EntryKind
+from assay_provider.environments.layer_tar import EntryKind, order_key
 
 _LINKS_MAX: Final = 40
 """As many as Linux follows (path_resolution(7))."""
@@ -26,7 +26,8 @@ class Merged:
         """Put a layer on top."""
         for path in tree.hidden:
             self._remove(path)
-        for path, node in tree.nodes.items():
+        # Directories before what is in them: one may replace a file, and all below goes with it.
+        for path, node in sorted(tree.nodes.items(), key=lambda item: order_key(item[0])):
             old = self.nodes.get(path)
             if old is not None and EntryKind.DIRECTORY in (old.kind, node.kind):
                 if old.kind is node.kind:

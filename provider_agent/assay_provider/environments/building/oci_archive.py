@@ -71,8 +71,10 @@ class ImageArchive:
         """
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115 # closed by __exit__
-        except (OSError, *_BROKEN) as error:
-            raise LocalError(f"{path} is not an image archive: {error}") from None
+        except _BROKEN:
+            raise LocalError(f"{path} is not an image archive, but something else") from None
+        except OSError as error:
+            raise LocalError(f"{path} cannot be read: {error.strerror}") from None
         self._path = path
 
     def __enter__(self) -> Self:

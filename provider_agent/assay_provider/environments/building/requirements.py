@@ -194,5 +194,7 @@ def _platform_options(target: Target) -> list[str]:
 
 
 def _last_words(said: bytes) -> str:
-    text = said.decode(errors="replace").strip()[-_COMPLAINT_CHARACTERS_MAX:]
+    lines = said.decode(errors="replace").strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    text = "; ".join(errors or lines)[-_COMPLAINT_CHARACTERS_MAX:]
     return "".join(c if c.isprintable() else " " for c in text) or "it says nothing"

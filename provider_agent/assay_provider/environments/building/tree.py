@@ -144,12 +144,14 @@ class Tree:
         self.nodes[path] = node
 
     def _add_parents(self, path: str) -> None:
+        missing = []
         parent = posixpath.dirname(path)
         while parent and parent not in self.nodes:
-            self.nodes[parent] = FOLDER
+            missing.append(parent)
             parent = posixpath.dirname(parent)
         if parent and self.nodes[parent].kind is not EntryKind.DIRECTORY:
             raise LocalError(f"{path} cannot be made: {parent} is not a directory")
+        self.nodes.update(dict.fromkeys(reversed(missing), FOLDER))
 
 
 def inner_path(name: str) -> str:
