@@ -142,7 +142,7 @@ def _spec(document: object) -> CdiSpec:
         if name in devices:
             raise CdiRefused(f"two devices are named {name!r}")
         devices[name] = _edits(device["containerEdits"], f"{where}.containerEdits")
-    common = _edits(fields.get("containerEdits") or {}, "containerEdits")
+    common = _edits(_given(fields, "containerEdits", {}), "containerEdits")
     return CdiSpec(kind=kind, common=common, devices=devices)
 
 
@@ -156,13 +156,13 @@ def _edits(value: object, where: str) -> CdiEdits:
         ),
     )
     for name in ("intelRdt", "additionalGids", "netDevices"):
-        if fields.get(name):
+        if _given(fields, name, []) not in ([], {}):
             raise CdiRefused(f"{where}.{name} is not for a GPU")
     return CdiEdits(
         nodes=_each(fields, "deviceNodes", where, _node),
         mounts=_each(fields, "mounts", where, _mount),
-        hooks_dropped=len(_list(fields.get("hooks") or [], f"{where}.hooks")),
-        variables_dropped=len(_list(fields.get("env") or [], f"{where}.env")),
+        hooks_dropped=len(_list(_given(fields, "hooks", []), f"{where}.hooks")),
+        variables_dropped=len(_list(_given(fields, "env", []), f"{where}.env")),
     )
 
 
@@ -176,13 +176,13 @@ def _node(value: object, where: str) -> CdiNode:
         ),
     )
     path = _path(fields["path"], f"{where}.path")
-    kind = _text(fields.get("type") or "c", f"{where}.type")
-    permissions = _text(fields.get("permissions") or "rw", f"{where}.permissions")
+    kind = _text(_given(fields, "type", "c"), f"{where}.type")
+    permissions = _text(_given(fields, "permissions", "rw"), f"{where}.permissions")
     if kind not in ("c", "u", "b") or not set(permissions) <= set("rwm"):
         raise CdiRefused(f"{where}: type {kind[:8]!r}, permissions {permissions[:8]!r}")
     return CdiNode(
         path=path,
-        host_path=_path(fields.get("hostPath") or path, f"{where}.hostPath"),
+        host_path=_path(_given(fields, "hostPath", path), f"{where}.hostPath"),
         kind=kind,
         major=_number(fields.get("major"), f"{where}.major"),
         minor=_number(fields.get("minor"), f"{where}.minor"),
@@ -194,19 +194,19 @@ def _mount(value: object, where: str) -> CdiMount:
     fields = _fields(
         value, where, required=("hostPath", "containerPath"), optional=("options", "type")
     )
-    options = _list(fields.get("options") or [], f"{where}.options")
+    options = _list(_given(fields, "options", []), f"{where}.options")
     return CdiMount(
         host_path=_path(fields["hostPath"], f"{where}.hostPath"),
         container_path=_path(fields["containerPath"], f"{where}.containerPath"),
         options=tuple(_text(option, f"{where}.options") for option in options),
-        kind=_text(fields.get("type") or "bind", f"{where}.type"),
+        kind=_text(_given(fields, "type", "bind"), f"{where}.type"),
     )
 
 
 def _each(
     fields: Mapping[str, Any], name: str, where: str, read: Callable[[object, str], _T]
 ) -> tuple[_T, ...]:
-    items = _list(fields.get(name) or [], f"{where}.{name}")
+    items = _list(_given(fields, name, []), f"{where}.{name}")
     return tuple(read(item, f"{where}.{name}[{number}]") for number, item in enumerate(items))
 
 
@@ -222,6 +222,12 @@ def _fields(
         what = f"lacks {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
         raise CdiRefused(f"{where} {what}")
     return value
+
+
+def _given(fields: Mapping[str, Any], name: str, default: object) -> Any:
+    """Return a field, or what stands for it where it is missing or null."""
+    value = fields.get(name)
+    return default if value is None else value
 
 
 def _list(value: object, where: str) -> list[Any]:

@@ -155,17 +155,7 @@ def find_gpus(terms: GpuTerms, machine: Machine, *, for_daemon: bool) -> FoundGp
         LocalError: the owner named a device that is not there or cannot be offered. What "auto"
             cannot offer is left out with its reasons.
     """
-    found = _look(terms, machine, for_daemon=for_daemon)
-    if terms.use == (NONE,):
-        return found
-    wanted = [gpu for gpu in found.gpus if terms.use == (AUTO,) or gpu.device.uuid in terms.use]
-    if terms.use != (AUTO,):
-        _check_named(terms, wanted)
-    fit = [gpu.device for gpu in wanted if not gpu.reasons]
-    assignment = assign(fit, slots=terms.slots, per_slot=terms.per_slot)
-    if assignment.refused and (terms.use != (AUTO,) or terms.per_slot):
-        raise LocalError(f"GPUs cannot be offered as provider.gpus says: {assignment.refused}")
-    return FoundGpus(gpus=found.gpus, absent=found.absent, assignment=assignment)
+    return _assigned(_look(terms, machine, for_daemon=for_daemon), terms)
 
 
 def without(found: FoundGpus, faults: Mapping[str, str], terms: GpuTerms) -> FoundGpus:
@@ -180,11 +170,21 @@ def without(found: FoundGpus, faults: Mapping[str, str], terms: GpuTerms) -> Fou
         else gpu
         for gpu in found.gpus
     )
+    return _assigned(replace(found, gpus=gpus), terms)
+
+
+def _assigned(found: FoundGpus, terms: GpuTerms) -> FoundGpus:
+    """Give what can be offered to the slots."""
+    if terms.use == (NONE,):
+        return found
+    wanted = [gpu for gpu in found.gpus if terms.use == (AUTO,) or gpu.device.uuid in terms.use]
     if terms.use != (AUTO,):
-        _check_named(terms, [gpu for gpu in gpus if gpu.device.uuid in terms.use])
-    left = [d for d in found.assignment.devices if d.uuid not in faults]
-    assignment = assign(left, slots=terms.slots, per_slot=terms.per_slot)
-    return replace(found, gpus=gpus, assignment=assignment)
+        _check_named(terms, wanted)
+    fit = [gpu.device for gpu in wanted if not gpu.reasons]
+    assignment = assign(fit, slots=terms.slots, per_slot=terms.per_slot)
+    if assignment.refused and (terms.use != (AUTO,) or terms.per_slot):
+        raise LocalError(f"GPUs cannot be offered as provider.gpus says: {assignment.refused}")
+    return replace(found, assignment=assignment)
 
 
 def _look(terms: GpuTerms, machine: Machine, *, for_daemon: bool) -> FoundGpus:

@@ -210,12 +210,13 @@ async def open_slot_gpus(
         clearer=clearer(found.cuda_library),
         allow_shared=terms.allow_shared,
     )
-    gpus.claim()
     try:
-        faults = await gpus.clear_all()
-        if faults:
-            gpus.found = without(found, faults, terms)
+        while True:  # each round leaves out a device, and may take one that was to spare
+            gpus.claim()
+            faults = await gpus.clear_all()
+            if not faults:
+                return gpus
+            gpus.found = without(gpus.found, faults, terms)
     except BaseException:
         gpus.close()
         raise
-    return gpus
