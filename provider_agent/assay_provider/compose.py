@@ -55,11 +55,12 @@ from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime import leftovers
+from assay_provider.runtime.bubblewrap import open_sandbox
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
 from assay_provider.runtime.exact import ExactSetup
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import Sandbox
-from assay_provider.runtime.tiers import open_tiers
+from assay_provider.runtime.tiers import tiers_on
 from assay_provider.supply import Supply
 from assay_provider.timekeeping import SteadyClock, watch_clock
 
@@ -183,20 +184,19 @@ async def _open_parts(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
-        open_tiers(sandbox_settings) as sandbox,
+        open_sandbox(sandbox_settings) as bubblewrap,
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
-        groups = leftovers.Leftover(
-            kind="cgroup", what=f"{sandbox.bubblewrap.groups_cleaned} of them"
-        )
-        found = (*swept, groups) if sandbox.bubblewrap.groups_cleaned else swept
+        sandbox, cleaned = tiers_on(bubblewrap), bubblewrap.groups_cleaned
+        groups = leftovers.Leftover(kind="cgroup", what=f"{cleaned} of them")
+        found = (*swept, groups) if cleaned else swept
         await asyncio.to_thread(leftovers.write_report, home, found)
         supply = await asyncio.to_thread(_supply, settings, chain.chain_id)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         clock = SteadyClock()
-        async with _open_environments(mine, sandbox.bubblewrap, artifacts) as environments:
+        async with _open_environments(mine, bubblewrap, artifacts) as environments:
             if environments is not None:
                 supply = replace(supply, runtimes=(*supply.runtimes, ENVIRONMENTS))
             parts = ProviderParts(

@@ -19,21 +19,19 @@ async def open_tiers(settings: SandboxSettings) -> AsyncIterator["TieredSandbox"
         SandboxUnavailable: not even T1 can be opened, on which the others stand.
     """
     async with open_sandbox(settings) as bubblewrap:
-        yield TieredSandbox(
-            members={Tier.T1.value: bubblewrap},
-            bubblewrap=bubblewrap,
-        )
+        yield tiers_on(bubblewrap)
+
+
+def tiers_on(bubblewrap: BubblewrapSandbox) -> "TieredSandbox":
+    """Return every tier of this machine, on the sandbox that the others stand on."""
+    return TieredSandbox(members={Tier.T1.value: bubblewrap})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TieredSandbox:
-    """Implements `Sandbox`; `members` are by the values of `job_spec.Tier`, the weakest first.
-
-    `bubblewrap` is the member for T1, on which the others stand.
-    """
+    """Implements `Sandbox`; `members` are by the values of `job_spec.Tier`, the weakest first."""
 
     members: Mapping[str, Sandbox]
-    bubblewrap: BubblewrapSandbox
 
     async def run(self, request: RunRequest, slot: int) -> RunResult:
         """See `Sandbox`."""
