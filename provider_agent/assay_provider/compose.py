@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -30,10 +31,13 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.inventory.activity import OwnerSigns
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
+from assay_provider.owner.configured import check_signs, owner_terms
+from assay_provider.owner.schedule import signs
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
@@ -117,6 +121,7 @@ async def open_provider(
         open_store(settings, home, network) as artifacts,
     ):
         supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
+        activity = await asyncio.to_thread(_activity, mine, supply)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         parts = ProviderParts(
@@ -127,6 +132,7 @@ async def open_provider(
             signer=signer,
             sandbox=sandbox,
             clock=SystemClock(),
+            activity=activity,
         )
         yield parts, supply
 
@@ -155,6 +161,20 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
             "transactions",
             signer,
         )
+
+
+def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:
+    """Return what sees the owner, None when nobody has to."""
+    schedule = supply.owner.schedule
+    if not schedule.idle_only:
+        return None
+    activity = OwnerSigns(uids=range(settings.uid_first, settings.uid_first + settings.slots))
+    seen = activity.read(time.time())
+    check_signs(schedule, seen)
+    logger.info("the owner is seen by: %s", ", ".join(signs(schedule, seen)) or "other programs")
+    for why in seen.unknown:
+        logger.warning("jobs are let in only while the owner is away, but %s", why)
+    return activity
 
 
 def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
@@ -196,6 +216,7 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         panels=PanelTerms(
             sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
         ),
+        owner=owner_terms(settings),
     )
 
 
