@@ -30,13 +30,14 @@ from assay_node.settings import ProviderSettings, Settings
 from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
+from assay_provider.break_even import check_price
 from assay_provider.daemon import serve
 from assay_provider.inventory.activity import OwnerSigns
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
-from assay_provider.owner.configured import check_signs, owner_terms
+from assay_provider.owner.configured import check_signs, costs_of, owner_terms
 from assay_provider.owner.schedule import signs
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
@@ -180,6 +181,8 @@ def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:
 def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
     machine = detect_machine(settings.home)
     check_machine(settings, machine)
+    costs = costs_of(settings)
+    check_price(costs, below_cost=settings.prices.below_cost)
     slot = settings.slot
     return Supply(
         operator=operator_of(settings),
@@ -197,7 +200,7 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
             input_bytes=slot.input_bytes,
             seconds_max=slot.seconds_max,
         ),
-        price_microusd_per_second=settings.price_microusd_per_second,
+        price_microusd_per_second=costs.price_microusd_per_second,
         bond_max_microusd=settings.bond_max_microusd,
         scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
         schedulers=settings.schedulers,

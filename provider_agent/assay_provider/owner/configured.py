@@ -1,5 +1,6 @@
 """The owner's settings, checked: from what was configured to what the daemon goes by."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
@@ -8,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from assay_node.protocol.errors import LocalError
 from assay_node.settings import ProviderSettings
+from assay_provider.break_even import Costs, parse_gpu_prices, price_of_slot
 from assay_provider.owner.denials import DENIED_FILE, read_denied
 from assay_provider.owner.hours import Hours, parse_hours
 from assay_provider.owner.limits import Limits
@@ -36,6 +38,31 @@ def owner_terms(settings: ProviderSettings) -> OwnerTerms:
             bytes_a_day=limits.requester_bytes_a_day,
         ),
         denied_files=settings.denied_files,
+    )
+
+
+def costs_of(settings: ProviderSettings, *, models: Sequence[Sequence[str]] = ()) -> Costs:
+    """Return what a slot is sold for, and what the owner says it costs.
+
+    Args:
+        settings: the provider's.
+        models: the models of each slot's GPUs, where slots have any.
+
+    Raises:
+        LocalError: the prices of GPUs say nothing, or miss a model.
+    """
+    prices = settings.prices
+    return Costs(
+        slots=settings.slots,
+        price_microusd_per_second=price_of_slot(
+            settings.price_microusd_per_second, parse_gpu_prices(prices.gpus), models
+        ),
+        floor_microusd_per_second=prices.floor_microusd_per_second,
+        slot_milliwatts=round(1000 * prices.slot_power_watts),
+        idle_milliwatts=round(1000 * prices.idle_power_watts),
+        electricity_microusd_per_kwh=prices.electricity_microusd_per_kwh,
+        purchase_microusd=prices.purchase_microusd,
+        amortisation_days=prices.amortisation_days,
     )
 
 
