@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from assay_node.settings import ProviderSettings, Settings
 from assay_node.store.database import database_file, open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
+from assay_provider.break_even import check_price
 from assay_provider.claims import UidRange, hold_home, hold_uids
 from assay_provider.daemon import serve
 from assay_provider.disk_room import DiskRoom, wait_for_room
@@ -47,10 +49,13 @@ from assay_provider.environments.preparation import (
     Environments,
     open_environments,
 )
+from assay_provider.inventory.activity import OwnerSigns
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
+from assay_provider.owner.configured import check_signs, costs_of, owner_terms
+from assay_provider.owner.schedule import signs
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
 from assay_provider.road_terms import RoadTerms
@@ -193,6 +198,7 @@ async def _open_parts(
         found = (*swept, groups) if cleaned else swept
         await asyncio.to_thread(leftovers.write_report, home, found)
         supply = await asyncio.to_thread(_supply, settings, chain.chain_id)
+        activity = await asyncio.to_thread(_activity, mine, supply)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         clock = SteadyClock()
@@ -207,6 +213,7 @@ async def _open_parts(
                 signer=signer,
                 sandbox=sandbox,
                 clock=clock,
+                activity=activity,
                 environments=environments,
                 beside=(partial(watch_clock, clock, chain),),
             )
@@ -266,10 +273,26 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
         )
 
 
+def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:
+    """Return what sees the owner, None when nobody has to."""
+    schedule = supply.owner.schedule
+    if not schedule.idle_only:
+        return None
+    activity = OwnerSigns(uids=range(settings.uid_first, settings.uid_first + settings.slots))
+    seen = activity.read(time.time())
+    check_signs(schedule, seen)
+    logger.info("the owner is seen by: %s", ", ".join(signs(schedule, seen)) or "other programs")
+    for why in seen.unknown:
+        logger.warning("jobs are let in only while the owner is away, but %s", why)
+    return activity
+
+
 def _supply(all_settings: Settings, chain_id: int) -> Supply:
     settings = all_settings.provider
     machine = detect_machine(settings.home)
     check_machine(settings, machine)
+    costs = costs_of(settings)
+    check_price(costs, below_cost=settings.prices.below_cost)
     slot = settings.slot
     return Supply(
         operator=operator_of(settings),
@@ -287,7 +310,7 @@ def _supply(all_settings: Settings, chain_id: int) -> Supply:
             input_bytes=slot.input_bytes,
             seconds_max=slot.seconds_max,
         ),
-        price_microusd_per_second=settings.price_microusd_per_second,
+        price_microusd_per_second=costs.price_microusd_per_second,
         bond_max_microusd=settings.bond_max_microusd,
         scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
         schedulers=settings.schedulers,
@@ -307,6 +330,7 @@ def _supply(all_settings: Settings, chain_id: int) -> Supply:
         panels=PanelTerms(
             sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
         ),
+        owner=owner_terms(settings),
     )
 
 

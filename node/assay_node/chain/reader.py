@@ -52,6 +52,11 @@ class MarketReader:
         block = await self._rpc.read("eth_getBlockByNumber", hex(number), False)
         return to_digest(block.get("hash")) if isinstance(block, dict) else None
 
+    async def block_time(self, number: int) -> int | None:
+        """Return when a block was mined, in Unix seconds; None when it is not mined yet."""
+        block = await self._rpc.read("eth_getBlockByNumber", hex(number), False)
+        return to_int(block.get("timestamp")) if isinstance(block, dict) else None
+
     async def account(self, address: Address) -> Account:
         """Return an account's balances and record."""
         account = await self._contracts.vault.account(address)

@@ -70,6 +70,12 @@ def print_json(document: object) -> None:
     sys.stdout.flush()
 
 
+def print_json_line(document: object) -> None:
+    """Write one JSON document on a line of its own, one of many."""
+    sys.stdout.write(json.dumps(document, default=_as_json) + "\n")
+    sys.stdout.flush()
+
+
 def results() -> "Console":
     """Return the console of standard output, for what was asked for."""
     return _console(stderr=False)

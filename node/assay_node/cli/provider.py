@@ -1,17 +1,15 @@
-"""`assay provider init | run | status | evidence`: sell this machine's compute."""
+"""`assay provider init | run | evidence`: sell this machine's compute. More are in files beside."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay_node.cli import output
+from assay_node.cli import output, provider_owner, provider_status
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from assay_node.settings import Settings
     from assay_provider.compose import RunningProvider
     from assay_provider.keystores import Password
@@ -74,12 +72,6 @@ def run(
     output.run(_run(settings, as_json=as_json))
 
 
-@app.command("status")
-def status(as_json: JsonOption = False) -> None:
-    """Show slots, leases, stake and earnings; works beside a running daemon."""
-    output.run(_status(output.settings(), as_json=as_json))
-
-
 @app.command("evidence")
 def evidence(
     to: Annotated[
@@ -93,6 +85,10 @@ def evidence(
     With --to it writes what proves it; `assay scheduler report FILE` takes the scheduler's bond.
     """
     output.run(_evidence(output.settings(), to, as_json=as_json))
+
+
+for _more in (provider_status, provider_owner):
+    app.registered_commands += _more.app.registered_commands
 
 
 async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -> None:
@@ -119,6 +115,7 @@ async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -
 
 async def _run(settings: "Settings", *, as_json: bool) -> None:
     from assay_node.cli.daemon import stop_on_signals
+    from assay_node.cli.provider_view import exact_line
     from assay_provider.compose import run_provider
     from assay_provider.keystores import load_signer
 
@@ -137,19 +134,8 @@ async def _run(settings: "Settings", *, as_json: bool) -> None:
     await run_provider(settings, signer, stop=stop, ready=ready)
 
 
-async def _status(settings: "Settings", *, as_json: bool) -> None:
-    from assay_provider.status import status_document
-
-    document = await status_document(settings)
-    if as_json:
-        output.print_json(document)
-        return
-    for line in status_lines(document):
-        output.results().print(line, markup=False)
-
-
 async def _evidence(settings: "Settings", to: Path | None, *, as_json: bool) -> None:
-    from assay_provider.status import evidence_document, write_evidence
+    from assay_provider.evidence_files import evidence_document, write_evidence
 
     found = await (evidence_document(settings) if to is None else write_evidence(settings, to))
     if as_json:
@@ -161,72 +147,6 @@ async def _evidence(settings: "Settings", to: Path | None, *, as_json: bool) -> 
         output.results().print(line, markup=False)
     if not found:
         output.people().print("no scheduler contradicted itself")
-
-
-def status_lines(document: dict[str, Any]) -> list[str]:
-    """Return a status document in words."""
-    from assay_node.protocol.units import microusd_to_text
-
-    slots, account = document["slots"], document["account"]
-    price = microusd_to_text(document["price_microusd_per_second"])
-    lines = [
-        f"operator {document['operator']} sells {document['hardware_class']} at {price} a second",
-        f"slots: {slots['held']} of {slots['total']} busy; open leases: {document['open_leases']}",
-    ]
-    if "error" in account:
-        lines.append(f"account: unknown ({account['error']})")
-    else:
-        lines.append(
-            f"account: {microusd_to_text(account['stake_microusd'])} staked, of which "
-            f"{microusd_to_text(account['locked_microusd'])} answer for jobs on chain, "
-            f"{microusd_to_text(account['free_microusd'])} free, {account['wins']} won, "
-            f"{account['faults']} faults"
-        )
-        lines.append(
-            f"for appeals the signing key has {microusd_to_text(account['appeals_microusd'])}: "
-            "assay wallet deposit AMOUNT --no-budget --to "
-            f"{account['signer'] or 'the signing key'}"
-        )
-    if document["exact"] is not None:
-        lines.append(exact_line(document["exact"]))
-    if document["environments"] is not None:
-        lines.append(environments_line(document["environments"]))
-    lines.append(f"metered on settled jobs: {microusd_to_text(document['metered_microusd'])}")
-    lines += [
-        f"scheduler {contact['scheduler']} heard {contact['heard_s_ago']:g} s ago"
-        for contact in document["schedulers"]
-    ] or ["no scheduler was heard yet"]
-    lines += [_lease_line(lease) for lease in document["leases"]]
-    return lines
-
-
-def exact_line(support: "Mapping[str, Any]") -> str:
-    """Return in words which exact jobs a provider runs."""
-    if not support["modes"]:
-        return f"exact jobs: none ({support['remark']})"
-    passed_over = f" ({support['remark']})" if support["remark"] else ""
-    modes = ", ".join(support["modes"])
-    return f"exact jobs: {modes}, computed by the engine {support['engine']}{passed_over}"
-
-
-def environments_line(found: "Mapping[str, Any]") -> str:
-    """Return in words whether jobs may bring their environments, and what is kept of those."""
-    from assay_node.protocol.units import size_to_text
-
-    if not found["served"]:
-        return f"environments: host-python only, for development ({found['remark']})"
-    used, quota = size_to_text(found["used_bytes"]), size_to_text(found["quota_bytes"])
-    return (
-        f"environments: any by CID, {found['layers']} layer(s) kept in {used} of {quota}; "
-        "host-python for development"
-    )
-
-
-def _lease_line(lease: dict[str, Any]) -> str:
-    doing = lease["stage"] or lease["state"]
-    ran = f", {lease['seconds']} s {lease['verdict']}" if lease["verdict"] else ""
-    why = f": {lease['reason']}" if lease["reason"] else ""
-    return f"  {lease['job'][:18]}  {doing}{ran}{why}"
 
 
 def _password(settings: "Settings") -> "Password":

@@ -66,6 +66,12 @@ FullPath = Annotated[
     AfterValidator(full_path),
     WithJsonSchema({"type": "string", "allowed": "a path; ~ is your home"}),
 ]
+FullPaths = Annotated[
+    tuple[FullPath, ...],
+    NoDecode,
+    BeforeValidator(_split),
+    WithJsonSchema({"type": "array", "allowed": "paths, with commas between; ~ is your home"}),
+]
 AddressText = Annotated[
     str,
     AfterValidator(_address),
@@ -133,6 +139,12 @@ Bytes = Annotated[
     BeforeValidator(_size),
     Field(ge=1, le=1 << 50),
     WithJsonSchema({"type": "integer", "allowed": "a size such as 512M, 2G or a number of bytes"}),
+]
+BytesOrNone = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0, le=1 << 50),
+    WithJsonSchema({"type": "integer", "allowed": "a size such as 512M, 2G; 0 is no limit"}),
 ]
 Microusd = Annotated[int, Field(ge=0, le=10**15)]
 Seconds = Annotated[int, Field(ge=1, le=365 * 86_400)]

@@ -12,11 +12,17 @@ from assay_node.settings.kinds import (
     Bytes,
     DatabaseUrl,
     FullPath,
+    FullPaths,
     Interval,
     Microusd,
     PeerMultiaddrs,
     Seconds,
     Tiers,
+)
+from assay_node.settings.owner_sections import (
+    PriceSettings,
+    RequesterLimitSettings,
+    ScheduleSettings,
 )
 from assay_node.settings.places import assay_home
 from assay_node.settings.section import Section, sqlite_in_home
@@ -145,6 +151,20 @@ class ProviderSettings(Section):
     )
     requesters_denied: Addresses = Field(
         default=(), description="Wallets whose jobs are refused, with commas between."
+    )
+    denied_files: FullPaths = Field(
+        default=(),
+        description="More lists of denied wallets and CIDs, one a line, beside `denied.txt` in the "
+        "home; they are read again when they change.",
+    )
+    prices: PriceSettings = Field(
+        default_factory=PriceSettings, description="Prices by device, and what they cost you."
+    )
+    schedule: ScheduleSettings = Field(
+        default_factory=ScheduleSettings, description="When jobs are let in."
+    )
+    limits: RequesterLimitSettings = Field(
+        default_factory=RequesterLimitSettings, description="What one requester may take."
     )
     road_opens: bool = Field(
         default=True,

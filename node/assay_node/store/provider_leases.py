@@ -355,10 +355,14 @@ class ProviderLeases:
 
     @undisturbed
     @available
-    async def metered_microusd(self, closed_reason: str) -> int:
-        """Return the sum of rate x seconds over leases that closed with this reason."""
+    async def metered_microusd(self, closed_reason: str, *, closed_after: float = 0.0) -> int:
+        """Return the sum of rate x seconds over leases that closed with this reason since then."""
         query = select(leases.c.rate_microusd, func.sum(leases.c.seconds))
-        query = query.where(leases.c.closed_reason == closed_reason, leases.c.seconds.is_not(None))
+        query = query.where(
+            leases.c.closed_reason == closed_reason,
+            leases.c.seconds.is_not(None),
+            leases.c.closed_at >= closed_after,
+        )
         async with self._database.read() as connection:
             rows = (await connection.execute(query.group_by(leases.c.rate_microusd))).all()
         return sum(int(rate) * int(seconds) for rate, seconds in rows)

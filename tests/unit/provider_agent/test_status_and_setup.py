@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assay_node.cli.provider import status_lines
+from assay_node.cli.provider_view import status_lines
 from assay_node.keys import SCRYPT_N_DEVELOPMENT, create_key, save_keystore
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.order import job_id

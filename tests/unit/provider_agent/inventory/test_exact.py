@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from assay_node.cli.provider import exact_line
+from assay_node.cli.provider_view import exact_line
 from assay_node.protocol.job_spec import EXACT_SPECIFICATION
 from assay_provider.inventory import exact
 from assay_provider.inventory.exact import ExactSupport, try_exact

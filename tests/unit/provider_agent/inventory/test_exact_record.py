@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay_node.cli.provider import exact_line
+from assay_node.cli.provider_view import exact_line
 from assay_provider.inventory import exact_record
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, read_status, write_status
