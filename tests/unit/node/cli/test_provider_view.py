@@ -84,6 +84,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
         ],
         "schedulers": [{"scheduler": "0xscheduler", "heard_s_ago": 3.0}],
         "exact": None,
+        "environments": None,
         "metered_microusd": 2_000_000,
         "metered_today_microusd": 1_600_000,
         "account": {"error": "the chain does not answer"},

@@ -368,11 +368,3 @@ async def test_the_live_document_tells_of_each_job(world: World) -> None:
     assert document["schedule"]["is_open"]
     with pytest.raises(NoDaemon):
         await ask(world, "status")
-
-
-async def test_a_second_daemon_in_the_same_home_does_not_start(world: World) -> None:
-    async with world.daemon():
-        await introduced(world)
-        with pytest.raises(LocalError, match=r"provider\.home"):
-            async with world.daemon():
-                pass
