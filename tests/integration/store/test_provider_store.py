@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from assay_node.store.provider_leases import (
     ProviderLeases,
     SchedulerContact,
 )
+from assay_node.store.provider_runs import LoggedRun, Metered
 from assay_node.store.provider_schema import metadata
 from tests.builders.messages import a_signed_assign
+from tests.fakes.provider_leases import MemoryLeases, Tables
 
+OpenLeases = Callable[[], AbstractAsyncContextManager[ProviderLeases]]
 SCHEDULER = Address("0x" + "22" * 20)
 JOB = Digest(b"\x01" * 32)
 
@@ -38,9 +42,33 @@ async def database(url: str) -> AsyncIterator[Database]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def open_leases(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLeases:
+    """Opens the same store again and again."""
+    if request.param == "memory":
+        tables = Tables()
+
+        @asynccontextmanager
+        async def open_memory() -> AsyncIterator[ProviderLeases]:
+            yield MemoryLeases(tables)  # type: ignore[misc]
+
+        return open_memory
+    address = f"sqlite:///{tmp_path}/provider.sqlite"
+    if request.param == "postgresql":
+        address = str(request.getfixturevalue("postgres_url"))
+
+    @asynccontextmanager
+    async def open_real() -> AsyncIterator[ProviderLeases]:
+        async with open_database(address, role="provider") as opened:
+            yield ProviderLeases(opened)
+
+    return open_real
+
+
 @pytest.fixture
-def leases(database: Database) -> ProviderLeases:
-    return ProviderLeases(database)
+async def leases(open_leases: OpenLeases) -> AsyncIterator[ProviderLeases]:
+    async with open_leases() as opened:
+        yield opened
 
 
 def a_lease(job: Digest = JOB, **changes: object) -> ProviderLease:
@@ -135,7 +163,9 @@ async def test_of_two_writers_at_once_one_wins(leases: ProviderLeases) -> None:
     assert len(await leases.events(JOB)) == 2
 
 
-async def test_a_round_signs_one_commit_set_for_ever(leases: ProviderLeases, url: str) -> None:
+async def test_a_round_signs_one_commit_set_for_ever(
+    leases: ProviderLeases, open_leases: OpenLeases
+) -> None:
     before = await stored(leases, a_lease(state="committed"))
     after = dataclasses.replace(before, state="revealed")
     one, other = Digest(b"\x01" * 32), Digest(b"\x02" * 32)
@@ -144,8 +174,7 @@ async def test_a_round_signs_one_commit_set_for_ever(leases: ProviderLeases, url
     )
     assert revealed is not None
     assert revealed.state == "revealed"
-    async with open_database(url, role="provider") as reopened:
-        again = ProviderLeases(reopened)
+    async with open_leases() as again:
         same = again.sign_set(
             revealed, revealed, commits=one, commit_set=b"one", event="x", now=3.0
         )
@@ -182,15 +211,15 @@ async def test_concurrent_sets_of_one_round_never_both_pass(leases: ProviderLeas
 
 
 async def test_the_assignments_of_a_lease_are_kept_while_it_is(
-    leases: ProviderLeases, url: str
+    leases: ProviderLeases, open_leases: OpenLeases
 ) -> None:
     first, third = (a_signed_assign(JOB, sequence=n) for n in (0, 2))
     assert await leases.assigns(JOB) == ()
     await stored(leases, a_lease(state="closed", closed_at=5.0))
     assert await leases.keep_assign(third)
     assert not await leases.keep_assign(a_signed_assign(JOB, sequence=2, round_number=1))
-    async with open_database(url, role="provider") as reopened:
-        assert await ProviderLeases(reopened).assigns(JOB) == (first, third)
+    async with open_leases() as again:
+        assert await again.assigns(JOB) == (first, third)
     assert await leases.forget_closed_before(10.0) == 1
     assert await leases.assigns(JOB) == ()
 
@@ -239,10 +268,12 @@ async def test_only_leases_that_owe_nothing_are_forgotten(leases: ProviderLeases
     assert await leases.events(jobs[1]) == ()
 
 
-async def test_offer_generations_rise_across_restarts(leases: ProviderLeases, url: str) -> None:
+async def test_offer_generations_rise_across_restarts(
+    leases: ProviderLeases, open_leases: OpenLeases
+) -> None:
     assert [await leases.next_offer_generation() for _ in range(3)] == [1, 2, 3]
-    async with open_database(url, role="provider") as reopened:
-        assert await ProviderLeases(reopened).next_offer_generation() == 4
+    async with open_leases() as again:
+        assert await again.next_offer_generation() == 4
 
 
 async def test_the_latest_contact_of_each_scheduler_is_kept(leases: ProviderLeases) -> None:
@@ -307,3 +338,50 @@ async def test_answerable_are_leases_with_an_output_and_those_that_may_get_one(
     await stored(leases, a_lease(Digest(b"\x04" * 32), expiry=100))
     found = await leases.answerable(expiring_after=101)
     assert [lease.job for lease in found] == [with_output.job, running.job]
+
+
+METERED = Metered(
+    meter="cgroup v1",
+    started_ns=1_000_000_000_007,
+    exited_ns=1_001_500_000_009,
+    cpu_ns=900_000_000,
+    memory_peak_bytes=1 << 40,
+    memory_anonymous_bytes=1 << 20,
+    oom_kills=0,
+    pids_refused=3,
+    verdict="ok",
+    billable_seconds=2,
+)
+
+
+async def begun(leases: ProviderLeases, job: Digest = JOB, now: float = 5.0) -> int:
+    return await leases.runs.begin(job, round_number=1, slot=3, tier="t1", seconds_max=60, now=now)
+
+
+async def test_each_run_is_logged_before_it_starts_and_ended_once(
+    leases: ProviderLeases, open_leases: OpenLeases
+) -> None:
+    await stored(leases, a_lease())
+    assert await begun(leases) == 1
+    cut_short = LoggedRun(
+        job=JOB, attempt=1, round_number=1, slot=3, tier="t1", seconds_max=60, began_at=5.0
+    )
+    assert await leases.runs.of_job(JOB) == (cut_short,)
+    assert await begun(leases, now=7.0) == 2
+    assert await leases.runs.end(JOB, 2, METERED, now=9.5)
+    forged = dataclasses.replace(METERED, billable_seconds=9)
+    assert not await leases.runs.end(JOB, 2, forged, now=9.9)
+    ended = dataclasses.replace(cut_short, attempt=2, began_at=7.0, ended_at=9.5, metered=METERED)
+    async with open_leases() as again:
+        assert await again.runs.of_job(JOB) == (cut_short, ended)
+        assert await again.runs.newest(1) == (ended,)
+
+
+async def test_runs_are_forgotten_with_their_lease(leases: ProviderLeases) -> None:
+    other = Digest(b"\x02" * 32)
+    await stored(leases, a_lease(state="closed", closed_at=5.0))
+    await stored(leases, a_lease(other))
+    assert (await begun(leases), await begun(leases, other)) == (1, 1)
+    assert await leases.forget_closed_before(10.0) == 1
+    assert await leases.runs.of_job(JOB) == ()
+    assert len(await leases.runs.newest(9)) == 1

@@ -54,6 +54,7 @@ from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.court import FakeCourt
 from tests.fakes.network import FakeHub, FakeNetwork
+from tests.fakes.provider_leases import MemoryLeases, Tables
 from tests.fakes.sandbox import FakeSandbox
 
 CHAIN_ID = 31337
@@ -240,6 +241,7 @@ class FakeScheduler:
         self.progress: list[Progress] = []
         self.commits: list[Commit] = []
         self.hand_backs: list[HandBack] = []
+        self.heartbeat_s = 1
         self.active_jobs: tuple[Digest, ...] | None = None
         self.offered_jobs: tuple[Digest, ...] = ()
         self.leased: list[Digest] = []
@@ -315,7 +317,7 @@ class FakeScheduler:
         await self.welcome_gate.wait()
         return Welcome(
             scheduler=SCHEDULER,
-            heartbeat_s=1,
+            heartbeat_s=self.heartbeat_s,
             active_jobs=active,
             offered_jobs=self.offered_jobs,
         )
@@ -355,6 +357,9 @@ class World:
         self.store: ProviderLeases
         self.supply: Supply
         self.network: FakeNetwork
+        self.tables: Tables | None = None
+        """Set for a store in memory, which works in virtual time too."""
+        self.change_parts: Callable[[ProviderParts], ProviderParts] = lambda parts: parts
         self._nonces = iter(range(1, 1000))
 
     def signed_order(self, spec: JobSpec | None = None, **changes: Any) -> SignedOrder:
@@ -418,12 +423,8 @@ class World:
     async def daemon(self, **changes: Any) -> AsyncIterator["Daemon"]:
         """Run the daemon on a freshly opened store; leaving the block kills it, unless it ended."""
         supply = dataclasses.replace(self.supply, **changes)
-        url = f"sqlite:///{self.directory}/provider.sqlite"
-        async with (
-            open_database(url, role="provider") as database,
-            FakeNetwork(self.hub, PROVIDER_PEER_KEY) as network,
-        ):
-            self.store = ProviderLeases(database)
+        async with self._open_store() as store, FakeNetwork(self.hub, PROVIDER_PEER_KEY) as network:
+            self.store = store
             self.network = network
             self.artifacts.kept = dict(self.artifacts.kept)
             self.board[network.peer_id] = self.artifacts
@@ -436,6 +437,7 @@ class World:
                 sandbox=self.sandbox,
                 clock=self.clock,
             )
+            parts = self.change_parts(parts)
             stop, ready = asyncio.Event(), asyncio.Event()
             task = asyncio.create_task(
                 serve(parts, supply, stop=stop, conduct=self.conduct, on_ready=ready.set)
@@ -451,6 +453,15 @@ class World:
                 await asyncio.wait({task})
                 if not task.cancelled() and (error := task.exception()) is not None:
                     raise error
+
+    @asynccontextmanager
+    async def _open_store(self) -> AsyncIterator[ProviderLeases]:
+        if self.tables is not None:
+            yield MemoryLeases(self.tables)  # type: ignore[misc]
+            return
+        url = f"sqlite:///{self.directory}/provider.sqlite"
+        async with open_database(url, role="provider") as database:
+            yield ProviderLeases(database)
 
 
 def an_assign(
