@@ -1,7 +1,7 @@
 """A daemon's parts, wired to each other."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from assay_node.ports import Artifacts, Clock, CourtChain, Network, OrderSigner
@@ -10,6 +10,7 @@ from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.execution import Execution
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.lease_acceptance import LeaseAcceptance
 from assay_provider.lease_book import LeaseBook
 from assay_provider.lease_closing import LeaseClosing
@@ -38,6 +39,7 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    gpus: SlotGpus = field(default_factory=SlotGpus)
 
     @property
     def domain(self) -> Domain:
@@ -98,6 +100,7 @@ class Assembly:
             execution=Execution(
                 artifacts=parts.artifacts,
                 sandbox=parts.sandbox,
+                gpus=parts.gpus,
                 schedulers=links,
                 supply=supply,
                 conduct=conduct,

@@ -30,6 +30,8 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.gpus.opening import open_gpus
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -112,11 +114,12 @@ async def open_provider(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
+        open_gpus(mine) as gpus,
         open_sandbox(sandbox_settings) as sandbox,
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
-        supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
+        supply = await asyncio.to_thread(_supply, mine, chain.chain_id, gpus)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
         parts = ProviderParts(
@@ -126,6 +129,7 @@ async def open_provider(
             leases=ProviderLeases(database),
             signer=signer,
             sandbox=sandbox,
+            gpus=gpus,
             clock=SystemClock(),
         )
         yield parts, supply
@@ -157,13 +161,14 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
         )
 
 
-def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
+def _supply(settings: ProviderSettings, chain_id: int, gpus: SlotGpus) -> Supply:
     machine = detect_machine(settings.home)
+    machine = replace(machine, hardware_class=gpus.hardware_class or machine.hardware_class)
     check_machine(settings, machine)
     slot = settings.slot
     return Supply(
         operator=operator_of(settings),
-        hardware_class=hardware_class_digest(settings.hardware_class),
+        hardware_class=hardware_class_digest(settings.hardware_class or machine.hardware_class),
         cpu_model=machine.cpu_model,
         tiers=(Tier.T1.value,),
         runtimes=(HOST_PYTHON,),
@@ -176,7 +181,10 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
             output_bytes=slot.output_bytes,
             input_bytes=slot.input_bytes,
             seconds_max=slot.seconds_max,
+            gpus=gpus.per_slot,
+            gpu_memory_bytes=gpus.usable_bytes,
         ),
+        gpus=gpus.offered,
         price_microusd_per_second=settings.price_microusd_per_second,
         bond_max_microusd=settings.bond_max_microusd,
         scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
@@ -217,7 +225,7 @@ def check_machine(settings: ProviderSettings, machine: Machine) -> None:
             f"a slot of {settings.slot.cpus_milli / 1000:g} CPUs is more than this machine's "
             f"{machine.cpus}; lower provider.slot.cpus_milli"
         )
-    if settings.hardware_class != machine.hardware_class:
+    if settings.hardware_class not in (None, machine.hardware_class):
         logger.warning(
             "offering hardware class %s; this machine looks like %s",
             settings.hardware_class,

@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,6 +21,7 @@ from assay_node.protocol.order import Order
 from assay_node.protocol.units import MIB, size_to_text
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider import outcome
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.metering import billable_seconds
@@ -80,6 +81,7 @@ class Execution:
     conduct: Conduct
     book: LeaseBook
     tell: Callable[[Address, Progress], None]
+    gpus: SlotGpus = field(default_factory=SlotGpus)
 
     async def run(self, lease: ProviderLease) -> Executed:
         """Run a lease's job from the start; what an earlier try left does no harm.
@@ -105,7 +107,8 @@ class Execution:
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
         request = _request(spec, directory, limits, self.supply.exact.setup)
-        result = await self.sandbox.run(request, lease.slot)
+        async with self.gpus.tenancy(lease.slot, spec.resources.gpus) as grant:
+            result = await self.sandbox.run(dataclasses.replace(request, gpus=grant), lease.slot)
         await self._enter(lease, "storing")
         return await self._store(directory, lease, order, spec.resources, result, limits)
 

@@ -101,6 +101,8 @@ class LeaseWork:
                 await asyncio.Event().wait()  # a staller, until it is released or time is up
             await self._execute(lease)
         finally:
+            if lease.slot is not None and self.execution.gpus.is_faulty(lease.slot):
+                self.slots.retire(lease.slot)
             self.slots.release(lease.job)
 
     async def _execute(self, lease: ProviderLease) -> None:

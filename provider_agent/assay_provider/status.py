@@ -11,10 +11,11 @@ from assay_node.app import chain_settings
 from assay_node.chain.client import open_reader
 from assay_node.protocol.errors import ChainError, LocalError
 from assay_node.protocol.ids import Address, to_hex
-from assay_node.settings import Settings
+from assay_node.settings import ProviderSettings, Settings
 from assay_node.store.database import is_absent, open_database
 from assay_node.store.provider_leases import KeptEvidence, ProviderLease, ProviderLeases
 from assay_provider.inventory.exact_record import read_status
+from assay_provider.inventory.hardware_class import hardware_class_of
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
@@ -42,7 +43,7 @@ async def status_document(settings: Settings) -> dict[str, Any]:
     held = sum(State(lease.state) in HOLDS_SLOT for lease in open_leases)
     return {
         "operator": operator_of(mine),
-        "hardware_class": mine.hardware_class,
+        "hardware_class": await asyncio.to_thread(_hardware_class, mine),
         "price_microusd_per_second": mine.price_microusd_per_second,
         "slots": {"total": mine.slots, "held": held},
         "open_leases": len(open_leases),
@@ -60,6 +61,13 @@ async def status_document(settings: Settings) -> dict[str, Any]:
         "metered_microusd": metered,
         "account": await _account(settings, operator_of(mine)),
     }
+
+
+def _hardware_class(settings: ProviderSettings) -> str:
+    try:
+        return hardware_class_of(settings)
+    except LocalError as error:  # a GPU went missing; the rest is as worth knowing as ever
+        return f"unknown ({error})"
 
 
 def lease_document(lease: ProviderLease) -> dict[str, Any]:

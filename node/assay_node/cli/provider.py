@@ -1,4 +1,4 @@
-"""`assay provider init | run | status | evidence`: sell this machine's compute."""
+"""`assay provider init | run | status | evidence | gpus`: sell this machine's compute."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from assay_node.cli import output
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
+from assay_node.cli.provider_gpus import gpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from assay_provider.keystores import Password
 
 app = typer.Typer(help="Set up and run a provider.", no_args_is_help=True)
+app.command("gpus")(gpus)
 
 SchedulersOption = Annotated[
     list[str] | None,
