@@ -108,5 +108,5 @@ async def test_the_doctor_takes_no_offence_at_a_machine_without(
     overall, _ = await machine_checks.gpus(load_settings())
     assert (overall.ok, overall.required) == (False, False)
     named = load_settings(flags={"provider.gpus.use": "GPU-elsewhere"})
-    [overall] = await machine_checks.gpus(named)
+    overall, _ = await machine_checks.gpus(named)
     assert "GPU-elsewhere" in overall.remedy
