@@ -53,14 +53,19 @@ def bubblewrap_arguments(
     exact_torch_bound: bool,
     environment: Mapping[str, str],
     gpus: GpuGrant | None = None,
+    hidden: Sequence[str] = (),
 ) -> list[str]:
-    """Return bwrap's options, without the program's name and the command."""
+    """Return bwrap's options, without the program's name and the command.
+
+    `hidden` are folders below /proc, which exist there, to show empty.
+    """
     return [
         *_NAMESPACES,
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
         *("--uid", str(JOB_UID), "--gid", str(JOB_UID), "--hostname", "job"),
         *("--seccomp", str(SECCOMP_FD), "--json-status-fd", str(STATUS_FD)),
         *_system(root, staging),
+        *(word for path in hidden for word in ("--tmpfs", path, "--remount-ro", path)),
         *_python(staging, python_bound=python_bound),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
         *(_gpus(gpus) if gpus else ()),
