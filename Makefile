@@ -30,8 +30,8 @@ bench: setup ## run all benchmarks; ONLY=overhead chooses
 	@python -m bench $(ONLY)
 
 # setup's PyTorch is for CPUs
-gpu-check: ## check exact_torch on this machine's GPU and measure it; writes bench/gpu
-	@PYTHONPATH=exact $(GPU_PYTHON) -m bench.gpu_check $(ARGS)
+gpu-check: ## check exact_torch and tenants on this machine's GPU, measure; writes bench/gpu
+	@PYTHONPATH=exact:node:provider_agent $(GPU_PYTHON) -m bench.gpu_check $(ARGS)
 
 matrix: setup ## run the corpus of exact_torch in every setting, and with an older torch; writes docs
 	@scripts/setup.sh older-torch

@@ -1,4 +1,4 @@
-"""Everything there is to know about exact_torch on a GPU, with one command.
+"""Everything that takes a real GPU to know, with one command: exact_torch on it, and giving it out.
 
     python -m bench.gpu_check                         all parts, in less than nine minutes
     python -m bench.gpu_check --exhaustive --only operations functions
@@ -30,6 +30,10 @@ ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "gpu"
 PARTS = {
     "machine": 60,
+    "detection": 30,
+    "clearing": 120,
+    "tenancy": 90,
+    "device_rules": 60,
     "engines": 120,
     "routes": 120,
     "operations": 90,
@@ -80,10 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _findings(name: str, settings: Settings) -> Result:
     """Run a part in this process; an exception is its problem."""
-    from bench.gpu import agreement, operations, times
+    from bench.gpu import agreement, devices, operations, times
 
+    modules = (agreement, devices, operations, times)
     part: Callable[[Settings], Findings] = next(
-        getattr(module, name) for module in (agreement, operations, times) if hasattr(module, name)
+        getattr(module, name) for module in modules if hasattr(module, name)
     )
     try:
         found = part(settings)
@@ -102,8 +107,9 @@ def _run_all(names: list[str], settings: Settings) -> dict[str, Result]:
         started = time.monotonic()
         results[name] = _run(name, settings, min(limit, ends - started))
         results[name]["seconds"] = round(time.monotonic() - started, 1)
-        for problem in results[name]["problems"]:
-            progress(f"   {problem}")
+        for words in (*results[name]["problems"], results[name]["left_out"]):
+            if words:
+                progress(f"   {words}")
     return results
 
 
@@ -114,7 +120,8 @@ def _run(name: str, settings: Settings, limit_s: float) -> Result:
     command = [sys.executable, "-m", "bench.gpu_check", "--part", name]
     command += ["--exhaustive"] * settings.exhaustive
     command += ["--dry-run", "--out", os.devnull] if settings.dry else []
-    paths = [str(ROOT), str(ROOT / "exact"), os.environ.get("PYTHONPATH", "")]
+    sources = [str(ROOT / name) for name in ("exact", "node", "provider_agent")]
+    paths = [str(ROOT), *sources, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         done = subprocess.run(
@@ -150,18 +157,25 @@ def _write(results: dict[str, Result], folder: Path) -> None:
 def _page(device: str, results: dict[str, Result]) -> str:
     """Return the results for people."""
     summary = [
-        [name, "passed" if not result["problems"] else "problems", f"{result['seconds']:.1f}"]
-        for name, result in results.items()
+        [name, _outcome(result), f"{result['seconds']:.1f}"] for name, result in results.items()
     ]
-    lines = [f"# exact_torch on {device}", "", "Written by `make gpu-check`.", ""]
+    lines = [f"# exact_torch and tenants on {device}", "", "Written by `make gpu-check`.", ""]
     lines += _table(["part", "", "s"], summary)
     for name, result in results.items():
         lines += ["", f"## {name}", ""]
         if result["rows"]:
             lines += _table(result["head"], result["rows"])
+        if result["left_out"]:
+            lines += ["", f"Not possible here: {result['left_out']}"]
         if result["problems"]:
             lines += ["", "Problems:", "", *(f"- {problem}" for problem in result["problems"])]
     return "\n".join(lines) + "\n"
+
+
+def _outcome(result: Result) -> str:
+    if result["problems"]:
+        return "problems"
+    return "not possible here" if result["left_out"] else "passed"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

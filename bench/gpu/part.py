@@ -30,12 +30,14 @@ class Findings:
         head: of a table for people.
         rows: of that table.
         problems: what is wrong; the part passed where there are none.
+        left_out: why the part could not be tried here; empty where it was.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
     head: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    left_out: str = ""
 
 
 _STARTED = time.monotonic()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from assay_node.ports import Artifacts, Clock, CourtChain, Network, OrderSigner
@@ -11,6 +11,7 @@ from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.court_watch import CourtWatch
 from assay_provider.evidence import EvidenceKeeper
 from assay_provider.execution import EnvironmentRoots, Execution
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.handing_back import hand_back_all
 from assay_provider.inventory.sensors import GpuSensors, Sensors, no_gpus
 from assay_provider.lease_acceptance import LeaseAcceptance
@@ -50,6 +51,7 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    gpus: SlotGpus = field(default_factory=SlotGpus)
     environments: EnvironmentRoots | None = None
     activity: SeesOwner | None = None
     gpu_sensors: GpuSensors = no_gpus
@@ -127,6 +129,7 @@ class Assembly:
             execution=Execution(
                 artifacts=parts.artifacts,
                 sandbox=parts.sandbox,
+                gpus=parts.gpus,
                 schedulers=links,
                 supply=supply,
                 conduct=conduct,

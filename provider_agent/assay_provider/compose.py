@@ -49,6 +49,8 @@ from assay_provider.environments.preparation import (
     Environments,
     open_environments,
 )
+from assay_provider.gpus.opening import open_gpus
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.inventory.activity import OwnerSigns
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
@@ -189,6 +191,7 @@ async def _open_parts(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
+        open_gpus(mine) as gpus,
         open_sandbox(sandbox_settings) as bubblewrap,
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
@@ -197,7 +200,7 @@ async def _open_parts(
         groups = leftovers.Leftover(kind="cgroup", what=f"{cleaned} of them")
         found = (*swept, groups) if cleaned else swept
         await asyncio.to_thread(leftovers.write_report, home, found)
-        supply = await asyncio.to_thread(_supply, settings, chain.chain_id)
+        supply = await asyncio.to_thread(_supply, settings, chain.chain_id, gpus)
         activity = await asyncio.to_thread(_activity, mine, supply)
         supply = replace(supply, exact=await _exact_support(mine, sandbox))
         await _warn_without_gas(chain, signer.address)
@@ -212,6 +215,7 @@ async def _open_parts(
                 leases=ProviderLeases(database),
                 signer=signer,
                 sandbox=sandbox,
+                gpus=gpus,
                 clock=clock,
                 activity=activity,
                 environments=environments,
@@ -287,16 +291,17 @@ def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:
     return activity
 
 
-def _supply(all_settings: Settings, chain_id: int) -> Supply:
+def _supply(all_settings: Settings, chain_id: int, gpus: SlotGpus) -> Supply:
     settings = all_settings.provider
     machine = detect_machine(settings.home)
+    machine = replace(machine, hardware_class=gpus.hardware_class or machine.hardware_class)
     check_machine(settings, machine)
     costs = costs_of(settings)
     check_price(costs, below_cost=settings.prices.below_cost)
     slot = settings.slot
     return Supply(
         operator=operator_of(settings),
-        hardware_class=hardware_class_digest(settings.hardware_class),
+        hardware_class=hardware_class_digest(settings.hardware_class or machine.hardware_class),
         cpu_model=machine.cpu_model,
         tiers=settings.sandbox.tiers,
         runtimes=(HOST_PYTHON,),
@@ -309,7 +314,10 @@ def _supply(all_settings: Settings, chain_id: int) -> Supply:
             output_bytes=slot.output_bytes,
             input_bytes=slot.input_bytes,
             seconds_max=slot.seconds_max,
+            gpus=gpus.per_slot,
+            gpu_memory_bytes=gpus.usable_bytes,
         ),
+        gpus=gpus.offered,
         price_microusd_per_second=costs.price_microusd_per_second,
         bond_max_microusd=settings.bond_max_microusd,
         scheduler_bond_min_microusd=settings.scheduler_bond_min_microusd,
@@ -362,7 +370,7 @@ def check_machine(settings: ProviderSettings, machine: Machine) -> None:
             f"a slot of {settings.slot.cpus_milli / 1000:g} CPUs is more than this machine's "
             f"{machine.cpus}; lower provider.slot.cpus_milli"
         )
-    if settings.hardware_class != machine.hardware_class:
+    if settings.hardware_class not in (None, machine.hardware_class):
         logger.warning(
             "offering hardware class %s; this machine looks like %s",
             settings.hardware_class,

@@ -9,7 +9,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,6 +26,7 @@ from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_provider import metering, outcome
 from assay_provider.environments.preparation import Fetch
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import Event
 from assay_provider.owner.denials import Denials
@@ -104,6 +105,7 @@ class Execution:
     denials: Denials
     limits: RequesterLimits
     environments: EnvironmentRoots | None = None
+    gpus: SlotGpus = field(default_factory=SlotGpus)
 
     async def run(self, lease: ProviderLease) -> Executed:
         """Run a lease's job from the start; what an earlier try left does no harm.
@@ -137,10 +139,13 @@ class Execution:
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
         request = _request(spec, directory, limits, self.supply, root)
-        attempt = await self.book.begin_run(lease, tier=request.tier, seconds_max=order.max_seconds)
-        result = await self.sandbox.run(request, lease.slot)
-        metered = metering.metered(result, seconds_max=order.max_seconds)
-        await self.book.end_run(lease.job, attempt, metered)
+        async with self.gpus.tenancy(lease.slot, spec.resources.gpus) as grant:
+            request = dataclasses.replace(request, gpus=grant)
+            seconds_max = order.max_seconds
+            attempt = await self.book.begin_run(lease, tier=request.tier, seconds_max=seconds_max)
+            result = await self.sandbox.run(request, lease.slot)
+            metered = metering.metered(result, seconds_max=seconds_max)
+            await self.book.end_run(lease.job, attempt, metered)
         await self._enter(lease, "storing")
         seconds = metered.billable_seconds
         return await self._store(directory, lease, spec.resources, result, limits, seconds)

@@ -145,9 +145,13 @@ class LeaseWork:
             await self._commit(job)  # a panel's commits go to the chain: see `CourtWatch`
 
     async def _run(self, lease: ProviderLease) -> None:
-        if not self.execution.conduct.works:
-            await asyncio.Event().wait()  # a staller, until it is released or time is up
-        await self._execute(lease)
+        try:
+            if not self.execution.conduct.works:
+                await asyncio.Event().wait()  # a staller, until it is released or time is up
+            await self._execute(lease)
+        finally:
+            if lease.slot is not None and self.execution.gpus.is_faulty(lease.slot):
+                self.slots.retire(lease.slot)
         self.slots.release(lease.job)
 
     async def _execute(self, lease: ProviderLease) -> None:

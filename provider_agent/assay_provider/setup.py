@@ -14,6 +14,7 @@ from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, Digest, PeerId
 from assay_node.protocol.units import microusd_to_text
 from assay_node.settings import Settings
+from assay_provider.inventory.hardware_class import hardware_class_of
 from assay_provider.keystores import SIGNER_FILE, WALLET_FILE, Password, load_or_create
 
 Tell = Callable[[str], None]
@@ -55,6 +56,7 @@ async def init_provider(
     chain = chain_settings(settings)
     chain_id = chain.deployment.chain_id
     private_directory(mine.home)
+    hardware_class = await asyncio.to_thread(hardware_class_of, mine)
     wallet, made = await asyncio.to_thread(
         load_or_create, mine.home / WALLET_FILE, password, chain_id=chain_id
     )
@@ -73,18 +75,18 @@ async def init_provider(
     async with open_chain(chain, wallet) as opened:
         for what in await opened.finish_earlier():
             tell(f"an earlier run was cut short before it saw the end of: {what}")
-        sent = await _stake(opened, wallet.address, mine.hardware_class, seats, tell, confirm)
+        sent = await _stake(opened, wallet.address, hardware_class, seats, tell, confirm)
         sent += await _name_signer(opened, wallet.address, signer.address, tell)
         in_effect = await opened.signer_of(wallet.address) == signer.address
         account = await opened.account(wallet.address)
-        held = await opened.seats(wallet.address, hardware_class_digest(mine.hardware_class))
+        held = await opened.seats(wallet.address, hardware_class_digest(hardware_class))
     if not in_effect:
         tell("a changed signing key takes effect after the contract's delay; leases wait for it")
     return Registration(
         operator=wallet.address,
         signer=signer.address,
         peer_id=peer_id,
-        hardware_class=mine.hardware_class,
+        hardware_class=hardware_class,
         seats=held,
         stake_microusd=account.stake_microusd,
         signer_in_effect=in_effect,

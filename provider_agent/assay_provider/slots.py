@@ -12,6 +12,7 @@ class Slots:
         self._held = dict(held or {})
         self._free = sorted(set(range(count)) - set(self._held.values()))
         self._count = count
+        self._retired: set[int] = set()
 
     @property
     def free(self) -> int:
@@ -39,5 +40,11 @@ class Slots:
     def release(self, job: Digest) -> None:
         """Make a job's slot free again, if it holds one."""
         slot = self._held.pop(job, None)
-        if slot is not None and slot < self._count:  # a former configuration may have had more
+        # a former configuration may have had more
+        if slot is not None and slot < self._count and slot not in self._retired:
             self._free = sorted([*self._free, slot])
+
+    def retire(self, slot: int) -> None:
+        """Give a slot to nobody any more; a job that holds it keeps it to its end."""
+        self._retired.add(slot)
+        self._free = [free for free in self._free if free != slot]

@@ -28,6 +28,7 @@ from assay_provider.break_even import (
 from assay_provider.earnings import EarningsReader
 from assay_provider.environments import availability
 from assay_provider.inventory.exact_record import read_status
+from assay_provider.inventory.hardware_class import hardware_class_of
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
@@ -95,7 +96,7 @@ class Status:
         chain = await self._of_chain()
         return {
             "operator": self._operator,
-            "hardware_class": mine.hardware_class,
+            "hardware_class": await asyncio.to_thread(_hardware_class, mine),
             "price_microusd_per_second": mine.price_microusd_per_second,
             "price": price_document(costs_of(mine)),
             "slots": {
@@ -213,6 +214,13 @@ def price_document(costs: Costs) -> dict[str, Any]:
             for found in [day(costs, utilisation=Fraction(percent, 100))]
         ],
     }
+
+
+def _hardware_class(settings: ProviderSettings) -> str:
+    try:
+        return hardware_class_of(settings)
+    except LocalError as error:  # a GPU went missing; the rest is as worth knowing as ever
+        return f"unknown ({error})"
 
 
 def lease_document(lease: ProviderLease) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`assay lease`: services that are paid by the second, for both sides."""
 
+import platform
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -50,7 +51,8 @@ def propose(
     hardware_class: Annotated[
         str | None,
         typer.Option(
-            help="Class in which the operator holds a seat; by default provider.hardware_class.",
+            help="Class in which the operator holds a seat; by default provider.hardware_class, or "
+            "that of this machine's processor.",
             show_default=False,
         ),
     ] = None,
@@ -74,6 +76,7 @@ def propose(
     escrow leaves your free money in the Vault. Nothing is sent now.
     """
     from assay_node.cli.lease_terms import Proposal, propose_lease
+    from assay_node.protocol.hardware_class import cpu_class_name
     from assay_node.protocol.ids import address
     from assay_node.protocol.units import usd_to_microusd
 
@@ -81,7 +84,9 @@ def propose(
     wanted = Proposal(
         operator=address(operator),
         spec=spec,
-        hardware_class=hardware_class or mine.provider.hardware_class,
+        hardware_class=hardware_class
+        or mine.provider.hardware_class
+        or cpu_class_name(platform.machine()),
         scheduler=address(scheduler) if scheduler else None,
         rate_microusd=rate,
         fee_rate_microusd=fee_rate,

@@ -66,7 +66,7 @@ def checks_for(role: Role) -> tuple[Check, ...]:
         case Role.SCHEDULER:
             return (*everybody, ports, chain)
         case Role.PROVIDER:
-            return (*everybody, ports, chain, sandbox)
+            return (*everybody, ports, chain, sandbox, gpus)
         case Role.DEVELOPER:
             return (*everybody, tools, postgresql, sandbox_for_development)
 
@@ -196,6 +196,38 @@ async def sandbox(settings: "Settings") -> list[Finding]:
 async def sandbox_for_development(settings: "Settings") -> list[Finding]:
     """As `sandbox`; on one's own machine, with one's own jobs, weak limits do."""
     return await _sandbox(settings, weak_is_enough=True)
+
+
+async def gpus(settings: "Settings") -> list[Finding]:
+    """Say which GPUs are offered and why the others are not: selling without is no fault."""
+    from assay_provider.gpus.finding import NONE
+    from assay_provider.gpus.opening import shown_gpus
+
+    found = await asyncio.to_thread(shown_gpus, settings.provider)
+    offered, refused = found.assignment.devices, found.assignment.refused
+    none_wanted = not found.gpus or settings.provider.gpus.use == (NONE,)
+    why = "; ".join(found.absent) if not found.gpus else ""
+    overall = Finding(
+        name="gpus",
+        ok=not refused and (bool(offered) or none_wanted),
+        seen=f"{len(offered)} of {len(found.gpus)} offered" + (f" ({why})" if why else ""),
+        remedy=refused or "assay provider gpus shows each with the reason",
+        required=False,
+    )
+    return [
+        overall,
+        *(
+            Finding(
+                name=f"gpu {gpu.device.facts.pci_bus}",
+                ok=False,
+                seen=f"{gpu.device.model} is not offered",
+                remedy="; ".join(gpu.reasons),
+                required=False,
+            )
+            for gpu in found.gpus
+            if gpu.reasons
+        ),
+    ]
 
 
 async def _sandbox(settings: "Settings", *, weak_is_enough: bool) -> list[Finding]:

@@ -8,6 +8,7 @@ import typer
 
 from assay_node.cli import output, provider_owner, provider_status
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
+from assay_node.cli.provider_gpus import gpus
 
 if TYPE_CHECKING:
     from assay_node.settings import Settings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from assay_provider.keystores import Password
 
 app = typer.Typer(help="Set up and run a provider.", no_args_is_help=True)
+app.command("gpus")(gpus)
 
 SchedulersOption = Annotated[
     list[str] | None,

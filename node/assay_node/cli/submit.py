@@ -1,5 +1,6 @@
 """`assay submit`: order jobs, after showing the most they can cost."""
 
+import platform
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,11 +183,12 @@ async def _submit(
     from assay_node.app import open_requester
     from assay_node.cli.wallets import load_wallet
     from assay_node.job_file import read_job
+    from assay_node.protocol.hardware_class import cpu_class_name
     from assay_node.protocol.ids import to_hex
     from assay_node.protocol.units import microusd_to_text
     from assay_node.services.summary import summary_lines
 
-    default_class = settings.provider.hardware_class
+    default_class = settings.provider.hardware_class or cpu_class_name(platform.machine())
     requests = [read_job(d, overrides, default_class=default_class) for d in directories]
     key = load_wallet(settings)
     people = output.people()

@@ -355,6 +355,8 @@ class Market:
             ),
             "ASSAY_PROVIDER__UID_FIRST": str(1_880_000_000 + 1_000 * number),
             "ASSAY_PROVIDER__SLOT__MEMORY_BYTES": "1G",
+            # providers of one machine cannot all sell its GPUs, and its jobs need none
+            "ASSAY_PROVIDER__GPUS__USE": "none",
         }
         if number in settings.hardware_classes:
             environment["ASSAY_PROVIDER__HARDWARE_CLASS"] = settings.hardware_classes[number]

@@ -30,6 +30,16 @@ def _split(value: object) -> object:
     return value
 
 
+def _gpus(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value in (("none",), ("auto",)):
+        return value
+    if not value or not all(name.startswith(("GPU-", "MIG-")) for name in value):
+        raise ValueError("say auto, none, or UUIDs as `assay provider gpus` shows them")
+    if len(set(value)) < len(value):
+        raise ValueError("a GPU is named twice")
+    return value
+
+
 def _multiaddr(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError("a multiaddr starts with a slash")
@@ -88,6 +98,15 @@ Tiers = Annotated[
     NoDecode,
     BeforeValidator(_split),
     WithJsonSchema({"type": "array", "allowed": "t0, t1 or t2, with commas between"}),
+]
+GpuNames = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(_split),
+    AfterValidator(_gpus),
+    WithJsonSchema(
+        {"type": "array", "allowed": "auto, none, or UUIDs of GPUs, with commas between"}
+    ),
 ]
 RpcUrl = Annotated[
     str,

@@ -1,6 +1,5 @@
 """The settings of a provider. Units are in the names."""
 
-import platform
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from assay_node.settings.kinds import (
     DatabaseUrl,
     FullPath,
     FullPaths,
+    GpuNames,
     Interval,
     Microusd,
     PeerMultiaddrs,
@@ -87,6 +87,24 @@ class EnvironmentSettings(Section):
     )
 
 
+class GpuSettings(Section):
+    """Which GPUs of this machine are sold. `assay provider gpus` shows what they come to."""
+
+    use: GpuNames = Field(
+        default=("auto",),
+        description="`auto`: all of one kind that can be offered; `none`; or exactly these, and no "
+        "start without them.",
+    )
+    per_slot: int = Field(
+        default=0, ge=0, le=64, description="GPUs of each slot; 0: as many as there are for each."
+    )
+    allow_shared: bool = Field(
+        default=False,
+        description="Whether GPUs are offered that drive a display or run programs of yours: a "
+        "tenant can stop those, and may see what they leave.",
+    )
+
+
 class ProviderSettings(Section):
     """Selling compute: `assay provider run`."""
 
@@ -104,10 +122,11 @@ class ProviderSettings(Section):
     schedulers: PeerMultiaddrs = Field(
         default=(), description="Multiaddrs of the schedulers to work for."
     )
-    hardware_class: str = Field(
-        default_factory=lambda: f"cpu-{platform.machine()}",
+    hardware_class: str | None = Field(
+        default=None,
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$",
-        description="Hardware class whose seats the operator staked.",
+        description="Hardware class whose seats the operator staked; by default that of the GPUs "
+        "that are offered, else of the processor, such as `cpu-x86_64`.",
     )
     price_microusd_per_second: int = Field(
         default=100, ge=0, le=10**12, description="Price of one slot ($0.36 an hour is 100)."
@@ -122,6 +141,7 @@ class ProviderSettings(Section):
     )
     slots: int = Field(default=1, ge=1, le=256, description="Jobs run side by side.")
     slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
+    gpus: GpuSettings = Field(default_factory=GpuSettings, description="Which GPUs are sold.")
     exact: ExactSettings = Field(
         default_factory=ExactSettings, description="How exact jobs are computed."
     )

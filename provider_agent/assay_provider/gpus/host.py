@@ -13,6 +13,9 @@ PROC_TEXT_BYTES_MAX: Final = 1 << 16
 """Files of /proc that are read here have a few lines."""
 
 _TOOL_SECONDS: Final = 10.0
+_TOOL_PATH: Final = (
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +113,10 @@ class ThisHost:
 
     def output(self, *command: str) -> str | None:
         """See `Host`."""
-        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
         try:
             done = subprocess.run(
                 command,
-                env={"PATH": path, "LC_ALL": "C"},
+                env={"PATH": _TOOL_PATH, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_TOOL_SECONDS,

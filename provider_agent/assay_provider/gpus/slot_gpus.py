@@ -74,6 +74,11 @@ class SlotGpus:
         return self.found.assignment.usable_bytes
 
     @property
+    def hardware_class(self) -> str | None:
+        """Of the devices; None without."""
+        return self.found.hardware_class
+
+    @property
     def offered(self) -> tuple[Gpu, ...]:
         """All devices, as the offer describes them."""
         return tuple(device.offered for device in self.found.assignment.devices)
@@ -82,6 +87,10 @@ class SlotGpus:
     def faults(self) -> dict[str, str]:
         """Devices that are out of service, by UUID, and why."""
         return dict(self._faults)
+
+    def is_faulty(self, slot: int) -> bool:
+        """Whether a device of a slot is out of service."""
+        return any(device.uuid in self._faults for device in self.devices(slot))
 
     def devices(self, slot: int) -> tuple[GpuDevice, ...]:
         """Return what a slot owns."""

@@ -1,4 +1,4 @@
-"""Detects CPU, memory and disk of this machine. No GPU is looked for, and none is claimed."""
+"""Detects CPU, memory and disk of this machine; `assay_provider.gpus` finds the GPUs."""
 
 import os
 import platform

@@ -54,10 +54,12 @@ def bubblewrap_arguments(
     environment: Mapping[str, str],
     gpus: GpuGrant | None = None,
     mounted: Path | None = None,
+    hidden: Sequence[str] = (),
 ) -> list[str]:
     """Return bwrap's options, without the program's name and the command.
 
     `mounted` is the root of an environment; without one the job sees the host's system and Python.
+    `hidden` are folders below /proc, which exist there, to show empty.
     """
     return [
         *_NAMESPACES,
@@ -70,6 +72,7 @@ def bubblewrap_arguments(
             else (*_host_system(root, staging), *_host_python(staging, python_bound=python_bound))
         ),
         *("--proc", "/proc", "--dev", "/dev"),
+        *(word for path in hidden for word in ("--tmpfs", path, "--remount-ro", path)),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
         *(_gpus(gpus) if gpus else ()),
         *_job_directories(staging),

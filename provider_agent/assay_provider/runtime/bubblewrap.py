@@ -49,6 +49,9 @@ from assay_provider.runtime.self_test import run_self_test
 
 logger = logging.getLogger(__name__)
 
+_GPU_TABLES: Final = Path("/proc/driver/nvidia")
+"""What the driver tells of every card, with its UUID: nothing for a job that was granted none."""
+
 _MACHINE_MEMORY_BYTES: Final = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -238,6 +241,7 @@ class BubblewrapSandbox:
             environment=_variables(request),
             gpus=request.gpus,
             mounted=staging.mounted(request.root.digest) if request.root else None,
+            hidden=() if request.gpus or not _GPU_TABLES.is_dir() else (str(_GPU_TABLES),),
         )
 
     def _command(self, request: RunRequest, *, limited: bool) -> list[str]:

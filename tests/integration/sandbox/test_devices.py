@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from assay_provider.runtime import bubblewrap
 from assay_provider.runtime.bubblewrap import BubblewrapSandbox
 from assay_provider.runtime.cgroup_v2 import CgroupV2Driver, hierarchy_mount
 from assay_provider.runtime.device_limit import can_limit_devices, limit_devices
@@ -126,6 +127,20 @@ async def test_the_drivers_files_are_there_and_cannot_be_written(
     assert "Read-only" in lines[2]
     assert lines[3].startswith("/opt/driver/lib")
     assert lines[3].endswith("PCI_BUS_ID")
+
+
+async def test_a_job_without_a_grant_does_not_see_the_drivers_tables(
+    sandbox: BubblewrapSandbox, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap, "_GPU_TABLES", Path("/proc/tty"))
+    script = "ls /proc/tty | wc -l; touch /proc/tty/x 2>/dev/null || echo closed"
+
+    hidden = await sandbox.run(make_request("/bin/sh", "-c", script), 0)
+    request = make_request("/bin/sh", "-c", script)
+    granted = await sandbox.run(replace(request, gpus=_grant()), 0)
+
+    assert hidden.log_tail.split() == [b"0", b"closed"], hidden.detail
+    assert int(granted.log_tail.split()[0]) > 0
 
 
 @pytest.fixture

@@ -72,6 +72,13 @@ def test_lists_from_the_environment_have_commas(monkeypatch: pytest.MonkeyPatch)
     assert settings.provider.schedulers == ("/ip4/10.0.0.1/tcp/1/p2p/12D3KooW",)
 
 
+def test_gpus_are_named_or_left_to_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().provider.gpus.use == ("auto",)
+    monkeypatch.setenv("ASSAY_PROVIDER__GPUS__USE", "GPU-1, MIG-2")
+    assert load_settings().provider.gpus.use == ("GPU-1", "MIG-2")
+    assert load_settings(flags={"provider.gpus.use": "none"}).provider.gpus.use == ("none",)
+
+
 def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_PROVIDER__SLOTS", "")
     assert load_settings().provider.slots == 1
@@ -95,6 +102,10 @@ def test_password_file_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         ("network.listen", "localhost:1", "multiaddrs such as"),
         ("log_level", "loud", "one of debug, info, warning, error"),
         ("provider.persona", "saint", "one of liar, silent, staller"),
+        ("provider.gpus.use", "all", "auto, none, or UUIDs of GPUs"),
+        ("provider.gpus.use", "auto,GPU-1", "auto, none, or UUIDs of GPUs"),
+        ("provider.gpus.use", "GPU-1,GPU-1", "auto, none, or UUIDs of GPUs"),
+        ("provider.gpus.per_slot", -1, "a whole number from 0 to 64"),
         ("provider.slot", 3, "is a group of settings, not a value"),
         ("provider.slotz", 3, "there is no setting provider.slotz (command line); did you mean"),
     ],

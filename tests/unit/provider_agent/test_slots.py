@@ -31,6 +31,18 @@ def test_slots_held_before_a_restart_are_held_after_it() -> None:
     assert (slots.free, slots.take(TWO)) == (1, 1)
 
 
+def test_a_retired_slot_is_given_to_nobody_any_more() -> None:
+    slots = Slots(2)
+    assert slots.take(ONE) == 0
+    slots.retire(0)
+    slots.retire(0)
+    slots.release(ONE)
+    assert (slots.free, slots.take(TWO), slots.take(THREE)) == (1, 1, None)
+    slots.release(TWO)
+    slots.retire(1)
+    assert (slots.free, slots.take(THREE)) == (0, None)
+
+
 async def test_a_task_stopped_before_its_first_step_frees_its_slot() -> None:
     slots = Slots(1)
     slots.take(ONE)

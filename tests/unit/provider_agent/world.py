@@ -50,6 +50,7 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.court import FakeCourt
@@ -351,6 +352,7 @@ class World:
         self.hub = FakeHub()
         self.board: dict[PeerId, FakeArtifacts] = {}
         self.sandbox = FakeSandbox()
+        self.gpus = SlotGpus()
         self.conduct: Conduct = HONEST
         self.scheduler: FakeScheduler
         self.artifacts: FakeArtifacts
@@ -436,6 +438,7 @@ class World:
                 signer=SIGNER,
                 sandbox=self.sandbox,
                 clock=self.clock,
+                gpus=self.gpus,
             )
             parts = self.change_parts(parts)
             stop, ready = asyncio.Event(), asyncio.Event()

@@ -98,6 +98,26 @@ def test_a_grant_shows_its_nodes_and_files_before_the_rest_is_closed() -> None:
     assert arguments.index("--dev") < node
 
 
+def test_what_is_hidden_is_empty_and_closed_after_proc_is_there() -> None:
+    arguments = bubblewrap_arguments(
+        root=ROOT,
+        staging=STAGING,
+        python_bound=False,
+        exact_torch_bound=False,
+        environment={},
+        hidden=("/proc/driver/nvidia",),
+    )
+
+    at = arguments.index("/proc/driver/nvidia")
+    assert arguments[at - 1 : at + 3] == [
+        "--tmpfs",
+        "/proc/driver/nvidia",
+        "--remount-ro",
+        "/proc/driver/nvidia",
+    ]
+    assert arguments.index("--proc") < at
+
+
 @pytest.mark.parametrize("name", ["", "A=B", "A\0"])
 def test_impossible_names_of_variables_are_refused(name: str) -> None:
     with pytest.raises(LocalError):
