@@ -18,6 +18,9 @@ ARGUMENTS_FD: Final = 3
 SECCOMP_FD: Final = 4
 STATUS_FD: Final = 5
 
+WASM_INSIDE: Final = "/opt/wasm"
+"""Where a T0 sandbox holds wasmtime and what runs modules in it."""
+
 JOB_UID: Final = 1000
 """Uid and gid the job sees as its own; the host knows it under its slot's uid."""
 
@@ -50,6 +53,7 @@ def bubblewrap_arguments(
     staging: Staging,
     python_bound: bool,
     exact_torch_bound: bool,
+    wasm_bound: bool,
     environment: Mapping[str, str],
 ) -> list[str]:
     """Return bwrap's options, without the program's name and the command."""
@@ -61,6 +65,7 @@ def bubblewrap_arguments(
         *_system(root, staging),
         *_python(staging, python_bound=python_bound),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
+        *(("--ro-bind", str(staging.wasm), WASM_INSIDE) if wasm_bound else ()),
         *_job_directories(staging),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         "--clearenv",

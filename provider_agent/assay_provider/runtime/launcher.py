@@ -82,6 +82,9 @@ def prepare(config: LauncherConfig) -> None:
     _stage_python(config, staging)
     if config.exact_torch is not None:
         _stage_exact_torch(config.exact_torch, config.exact_kernels, staging)
+    for name, source in config.wasm_packages.items():
+        (staging.wasm / name).mkdir(parents=True)
+        mounts.bind(Path(source), staging.wasm / name)
 
 
 def serve(config: LauncherConfig, control: socket.socket) -> None:
