@@ -41,6 +41,7 @@ def test_top_level_names(names: list[str]) -> None:
         ("exact", "**/py.typed"),
         ("exact", "exact_torch/native/kernels/*"),
         ("exact", "exact_torch/cuda/sources/*"),
+        ("provider_agent", "assay_provider/runtime/wasm/probes/*"),
     ],
 )
 def test_data_files_are_in_the_wheel(names: list[str], folder: str, pattern: str) -> None:
@@ -53,5 +54,5 @@ def test_data_files_are_in_the_wheel(names: list[str], folder: str, pattern: str
 def test_nothing_is_in_the_wheel_that_is_no_source(names: list[str]) -> None:
     kinds = {Path(name).suffix for name in names if ".dist-info/" not in name}
     plain = {".py", ".typed", ".json", ".txt", ".sql", ".mako", ".ini"}
-    assert kinds <= plain | {".cpp", ".hpp", ".inc", ".cu"}
+    assert kinds <= plain | {".cpp", ".hpp", ".inc", ".cu", ".wat"}
     assert "assay-0.1.0.dist-info/licenses/LICENSE" in names

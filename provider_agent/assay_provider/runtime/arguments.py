@@ -19,6 +19,9 @@ ARGUMENTS_FD: Final = 3
 SECCOMP_FD: Final = 4
 STATUS_FD: Final = 5
 
+WASM_INSIDE: Final = "/opt/wasm"
+"""Where a T0 sandbox holds wasmtime and what runs modules in it."""
+
 JOB_UID: Final = 1000
 """Uid and gid the job sees as its own; the host knows it under its slot's uid."""
 
@@ -51,6 +54,7 @@ def bubblewrap_arguments(
     staging: Staging,
     python_bound: bool,
     exact_torch_bound: bool,
+    wasm_bound: bool,
     environment: Mapping[str, str],
     gpus: GpuGrant | None = None,
     mounted: Path | None = None,
@@ -74,6 +78,7 @@ def bubblewrap_arguments(
         *("--proc", "/proc", "--dev", "/dev"),
         *(word for path in hidden for word in ("--tmpfs", path, "--remount-ro", path)),
         *(("--ro-bind", str(staging.exact), FOLDER_INSIDE) if exact_torch_bound else ()),
+        *(("--ro-bind", str(staging.wasm), WASM_INSIDE) if wasm_bound else ()),
         *(_gpus(gpus) if gpus else ()),
         *_job_directories(staging),
         *("--remount-ro", "/dev", "--remount-ro", "/"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from assay_node.protocol.errors import LocalError
+from assay_node.protocol.job_spec import Tier
 from assay_provider.runtime import cgroups, environment, verdict
 from assay_provider.runtime.arguments import (
     SANDBOX_PIDS,
@@ -238,6 +239,7 @@ class BubblewrapSandbox:
             staging=staging,
             python_bound=config.python_base is not None,
             exact_torch_bound=config.exact_torch is not None,
+            wasm_bound=request.tier == Tier.T0,
             environment=_variables(request),
             gpus=request.gpus,
             mounted=staging.mounted(request.root.digest) if request.root else None,

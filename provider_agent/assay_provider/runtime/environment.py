@@ -118,6 +118,20 @@ def exact_kernels() -> Path:
     return platformdirs.user_cache_path("exact-torch", appauthor=False)
 
 
+def wasm_packages() -> dict[str, str]:
+    """Return the directories that a T0 sandbox needs, by their paths below its folder.
+
+    Empty where wasmtime is not installed, or not for this machine. Nothing of it is imported here:
+    the daemon has no use for thirty megabytes of compiler.
+    """
+    found = importlib.util.find_spec("wasmtime")
+    places = None if found is None else found.submodule_search_locations
+    if not places or not any(Path(places[0]).glob(f"linux-{platform.machine()}/*.so")):
+        return {}
+    runner = Path(__file__).parent / "wasm"
+    return {"wasmtime": places[0], "assay_provider/runtime/wasm": str(runner)}
+
+
 def default_variables(machine: str) -> dict[str, str]:
     """Return the variables of every job on a machine of this architecture, before its own."""
     path = f"{_ENVIRONMENT_INSIDE}/bin:/usr/local/bin:/usr/bin:/bin"

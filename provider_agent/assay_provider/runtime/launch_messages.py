@@ -50,6 +50,11 @@ class Staging:
         return self.root / "environments" / environment
 
     @property
+    def wasm(self) -> Path:
+        """The folder that holds wasmtime and what runs modules in it."""
+        return self.root / "wasm"
+
+    @property
     def input(self) -> Path:
         """The job's input directory."""
         return self.root / "input"
@@ -79,6 +84,8 @@ class LauncherConfig:
     """Directory of the package exact_torch; None where it is not installed."""
     exact_kernels: str | None
     """Directory of the kernels that were built for it here; None if there can be none."""
+    wasm_packages: dict[str, str]
+    """Directories of what T0 needs: path below its folder to path on the host; empty without T0."""
     pyvenv_config: str
     environment_links: dict[str, str]
     """Links to make in the sandbox's virtual environment: path below it to target."""

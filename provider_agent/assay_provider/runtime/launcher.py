@@ -86,6 +86,9 @@ def prepare(config: LauncherConfig) -> EnvironmentMounts:
     _stage_python(config, staging)
     if config.exact_torch is not None:
         _stage_exact_torch(config.exact_torch, config.exact_kernels, staging)
+    for name, source in config.wasm_packages.items():
+        (staging.wasm / name).mkdir(parents=True)
+        mounts.bind(Path(source), staging.wasm / name)
     environments = EnvironmentMounts(staging.root)
     environments.make_frame(_ETC_FILES)
     return environments

@@ -86,6 +86,7 @@ def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherCon
         site_packages=python.site_packages,
         exact_torch=environment.exact_torch_package(),
         exact_kernels=_exact_kernels(),
+        wasm_packages=environment.wasm_packages(),
         pyvenv_config=python.pyvenv_config,
         environment_links=dict(python.links),
     )

@@ -22,6 +22,7 @@ def _arguments(**environment: str) -> list[str]:
         staging=STAGING,
         python_bound=True,
         exact_torch_bound=True,
+        wasm_bound=True,
         environment=environment,
     )
 
@@ -66,11 +67,17 @@ def test_variables_come_in_a_fixed_order_and_whole() -> None:
 
 def test_a_python_below_usr_needs_no_mount_of_its_own() -> None:
     arguments = bubblewrap_arguments(
-        root=ROOT, staging=STAGING, python_bound=False, exact_torch_bound=False, environment={}
+        root=ROOT,
+        staging=STAGING,
+        python_bound=False,
+        exact_torch_bound=False,
+        wasm_bound=False,
+        environment={},
     )
 
     assert "/opt/python" not in arguments
     assert "/opt/exact" not in arguments
+    assert "/opt/wasm" not in arguments
     assert "/opt/environment" in arguments
 
 
