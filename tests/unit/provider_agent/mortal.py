@@ -30,12 +30,18 @@ CHAIN_STEPS = frozenset({"start_step"})
 
 
 class Mortal:
-    """One life of a daemon. Point 0 is the first; None lives on."""
+    """One life of a daemon. Point 0 is the first; None lives on.
 
-    def __init__(self, dies_at: int | None = None) -> None:
+    `at_point` is called with the number of each point before the daemon goes on from it.
+    """
+
+    def __init__(
+        self, dies_at: int | None = None, at_point: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.killed = asyncio.Event()
         self.points: list[str] = []
         self._dies_at = dies_at
+        self._at_point = at_point
 
     def parts(self, parts: ProviderParts) -> ProviderParts:
         """Return the parts with a point around everything that has an effect."""
@@ -62,6 +68,7 @@ class Mortal:
         if len(self.points) - 1 == self._dies_at:
             self.killed.set()
             raise asyncio.CancelledError
+        self._at_point(len(self.points) - 1)
 
 
 class _Wrapped:

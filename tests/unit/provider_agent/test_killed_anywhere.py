@@ -6,10 +6,8 @@ virtual time, among fakes that stay as they were when it died.
 """
 
 import asyncio
-import dataclasses
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +29,28 @@ from assay_node.protocol.order import job_id
 from assay_node.protocol.panels import PANEL_ROUND, panel_order
 from assay_node.protocol.receipt import commitment
 from assay_provider.metering import seconds_of
-from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime.sandbox import SandboxUnavailable
-from tests.fakes.provider_leases import Tables
 from tests.fakes.virtual_time import in_virtual_time
 from tests.unit.provider_agent import test_court_watch as court
 from tests.unit.provider_agent import test_road_watch as road
 from tests.unit.provider_agent.dealing import AGAIN_S, Dealer, until_some
-from tests.unit.provider_agent.mortal import FickleSandbox, Mortal
+from tests.unit.provider_agent.mortal import Mortal
+from tests.unit.provider_agent.virtual_world import KEEP_S, prepared
 from tests.unit.provider_agent.world import (
     DOMAIN,
-    NOW,
     OPERATOR,
     OTHER_OPERATOR,
-    FakeChain,
-    FakeClock,
     World,
     a_commit_set,
     an_entry,
-    open_world,
 )
 
 RESTART_S = 2.0
-KEEP_S = 20
+FULL_S = 20.0
+FULL_STRIDE = 3
+"""Each of these takes longer, for the waits; the writes lie closer together than this."""
 DEATHS_MAX = 6
 Scene = Callable[[World, Dealer], Awaitable[None]]
-
-
-class LoopClock(FakeClock):
-    """Tells the loop's time; setting `time` jumps."""
-
-    def __init__(self) -> None:
-        self._ahead_s = NOW
-
-    @property
-    def time(self) -> float:
-        return asyncio.get_running_loop().time() + self._ahead_s
-
-    @time.setter
-    def time(self, moment: float) -> None:
-        self._ahead_s = moment - asyncio.get_running_loop().time()
 
 
 # Scenes: what schedulers, requesters and other operators do, to the end of the lease
@@ -254,19 +234,43 @@ def test_a_daemon_may_die_again_and_again(scene: Scene, seed: int, tmp_path: Pat
         raise
 
 
-def play(scene: Scene, directory: Path, deaths: Iterable[int]) -> list[list[str]]:
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_a_disk_may_be_full_from_any_point_on(scene: Scene, tmp_path: Path) -> None:
+    """For a while the database takes nothing; the daemon lives on and makes up for it."""
+    (points,) = play(scene, tmp_path / "whole", [])
+    for full_at, name in list(enumerate(points))[::FULL_STRIDE]:
+        try:
+            play(scene, tmp_path / str(full_at), [], full_at=full_at)
+        except BaseException as error:
+            error.add_note(f"the disk was full from point {full_at}: {name}")
+            raise
+
+
+def play(
+    scene: Scene, directory: Path, deaths: Iterable[int], *, full_at: int | None = None
+) -> list[list[str]]:
     """Play a scene with these deaths, check that all is well, and return each life's points."""
     directory.mkdir(exist_ok=True)
-    return in_virtual_time(_play(scene, directory, deaths))
+    return in_virtual_time(_play(scene, directory, deaths, full_at))
 
 
-async def _play(scene: Scene, directory: Path, deaths: Iterable[int]) -> list[list[str]]:
+async def _play(
+    scene: Scene, directory: Path, deaths: Iterable[int], full_at: int | None
+) -> list[list[str]]:
     async with prepared(directory) as (world, dealer):
+        tables = world.tables
+
+        def fill(point: int) -> None:
+            if point == full_at:
+                tables.full = True
+                loop = asyncio.get_running_loop()
+                loop.call_later(FULL_S, lambda: setattr(tables, "full", False))
+
         playing = asyncio.create_task(scene(world, dealer))  # type: ignore[arg-type]
         lives = []
         try:
             for dies_at in (*deaths, None):
-                lives.append(await _one_life(world, playing, dies_at))
+                lives.append(await _one_life(world, playing, Mortal(dies_at, fill)))
                 if playing.done():
                     break
                 await asyncio.sleep(RESTART_S)
@@ -275,36 +279,20 @@ async def _play(scene: Scene, directory: Path, deaths: Iterable[int]) -> list[li
             playing.cancel()
             await asyncio.wait([playing])
         # What closed leases owe (hand-backs, pins) is paid in a last life without deaths.
-        await _one_life(world, asyncio.create_task(asyncio.sleep(2 * KEEP_S)), None)
+        await _one_life(world, asyncio.create_task(asyncio.sleep(2 * KEEP_S)), Mortal())
         check(world, dealer)
         return lives
 
 
-async def _one_life(world: World, playing: "asyncio.Task[Any]", dies_at: int | None) -> list[str]:
-    mortal = Mortal(dies_at)
+async def _one_life(world: World, playing: "asyncio.Task[Any]", mortal: Mortal) -> list[str]:
     world.change_parts = mortal.parts
-    async with world.daemon():
+    async with world.daemon() as daemon:
         death = asyncio.create_task(mortal.killed.wait())
         await asyncio.wait({playing, death}, return_when=asyncio.FIRST_COMPLETED)
         death.cancel()
+        assert mortal.killed.is_set() or not daemon.task.done(), "it ended by itself"
         mortal.killed.set()  # however this life ends: not politely
     return mortal.points
-
-
-@asynccontextmanager
-async def prepared(directory: Path) -> AsyncIterator[tuple[World, Dealer]]:
-    async with open_world(directory) as world:
-        world.clock = LoopClock()
-        world.chain = FakeChain(world.clock)
-        world.tables = Tables()
-        world.scheduler.heartbeat_s = 5
-        world.sandbox = FickleSandbox()
-        world.supply = dataclasses.replace(
-            world.supply,
-            result_keep_s=KEEP_S,
-            road=RoadTerms(patience_s=10_000, margin_s=50, turn_s=1, poll_s=2.0),
-        )
-        yield world, Dealer(world)
 
 
 def check(world: World, dealer: Dealer) -> None:
