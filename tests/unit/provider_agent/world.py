@@ -50,6 +50,7 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.execution import EnvironmentRoots
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.court import FakeCourt
@@ -349,6 +350,7 @@ class World:
         self.hub = FakeHub()
         self.board: dict[PeerId, FakeArtifacts] = {}
         self.sandbox = FakeSandbox()
+        self.environments: EnvironmentRoots | None = None
         self.conduct: Conduct = HONEST
         self.scheduler: FakeScheduler
         self.artifacts: FakeArtifacts
@@ -435,6 +437,7 @@ class World:
                 signer=SIGNER,
                 sandbox=self.sandbox,
                 clock=self.clock,
+                environments=self.environments,
             )
             stop, ready = asyncio.Event(), asyncio.Event()
             task = asyncio.create_task(
