@@ -86,6 +86,7 @@ has_postgresql() {
 # What running needs
 missing_to_run() {
     command -v bwrap >/dev/null || echo bubblewrap
+    command -v mksquashfs >/dev/null || echo squashfs-tools
     has_libseccomp || echo libseccomp2
 }
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assay_node.protocol import cid as cids
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.job_spec import EXACT_MODES, Comparison, Exactness, Resources
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
@@ -26,6 +27,7 @@ from tests.unit.scheduler.samples import (
     provider,
 )
 
+ENVIRONMENT = cids.of_block(cids.DAG_CBOR, b"an environment")
 OPERATORS = [operator(n) for n in range(1, 9)]
 SOFTWARES = st.sampled_from([SOFTWARE, OTHER_SOFTWARE])
 
@@ -43,7 +45,7 @@ AMISS = {
     ),
     "stake_free_microusd": (0, 999_999, 1_000_000),
     "hardware_class": (Digest(b"x" * 32),),
-    "runtimes": ((),),
+    "runtimes": ((), ("host-python",), ("environment",)),
     "tiers": (("t0",), ("t2",), ()),
     "exact_modes": ((), ("E14",)),
     "price_microusd_per_second": (1001, 1500, 4000, 2**64 - 1),
@@ -71,6 +73,7 @@ def provider_of(draw, who, amiss_min):
         "slots_free": draw(st.integers(1, 2)),
         "stake_free_microusd": draw(st.sampled_from([10**8, 2_500_000])),
         "software_digest": draw(SOFTWARES),
+        "runtimes": ("host-python", "environment"),
     }
     often = ["price_microusd_per_second", "memory_bytes"] * 5  # relaxations need several of a kind
     fields = st.lists(
@@ -109,6 +112,7 @@ def jobs(draw, number=1):
         draw=tuple(tickets),
         leases=tuple(leases),
         admitted_at=NOW - draw(st.sampled_from([0, 5])),
+        runtime=draw(st.sampled_from(["host-python", ENVIRONMENT])),
         comparison=draw(st.sampled_from(Comparison)),
         exact=draw(st.sampled_from([Exactness.AS_IS, Exactness.E21, Exactness.E14])),
         replicas=replicas,
@@ -141,7 +145,8 @@ def fits(one_job: JobView, supply: ProviderView) -> bool:
         and supply.offer.hardware_class == order.hardware_class
         and one_job.spec.tier == "t1"
         and bool({"t1", "t2"} & set(supply.offer.tiers))
-        and one_job.spec.runtime in supply.offer.runtimes
+        and ("environment" if one_job.spec.runtime == ENVIRONMENT else one_job.spec.runtime)
+        in supply.offer.runtimes
         and (
             one_job.spec.exact not in EXACT_MODES or one_job.spec.exact in supply.offer.exact_modes
         )
@@ -180,7 +185,7 @@ def model(one_job: JobView, supplies: dict) -> list:
     active = [one for one in one_job.leases if one.state in LEASE_ACTIVE]
     wanted = one_job.order.replicas - len(active)
     groups = [candidates]
-    if one_job.spec.comparison == Comparison.CLASS:
+    if one_job.spec.comparison == Comparison.CLASS and one_job.spec.runtime != ENVIRONMENT:
         digests = [active[0].software_digest] if active else sorted([SOFTWARE, OTHER_SOFTWARE])
         groups = [
             [c for c in candidates if supplies[c[1]].offer.software_digest == digest]
@@ -289,7 +294,12 @@ def test_impossible_is_what_a_perfect_market_could_not_place_either(snapshot):
     (decision,) = decide(snapshot, NOW, SEED).decisions
     active = [one.software_digest for one in one_job.leases if one.state in LEASE_ACTIVE]
     perfect = tuple(
-        provider(who, price_microusd_per_second=0, software_digest=(active or [SOFTWARE])[0])
+        provider(
+            who,
+            price_microusd_per_second=0,
+            software_digest=(active or [SOFTWARE])[0],
+            runtimes=("host-python", "environment"),
+        )
         for who in OPERATORS
     )
     (best,) = decide(replace(snapshot, providers=perfect), NOW, SEED).decisions

@@ -171,19 +171,21 @@ class LayerCache:
             return tuple(one for one in chosen if self._drop(Cid(one.cid)))
 
     def _make_room(self, needed: int) -> None:
-        used = sum(layer.bytes for layer in self.layers())
-        for layer in self.layers():
+        layers = self.layers()
+        held = sum(layer.bytes for layer in layers if layer.cid in self._locks)
+        if held + needed > self.quota_bytes:
+            raise LocalError(
+                f"a layer of {size_to_text(needed)} does not fit: layers in use take "
+                f"{size_to_text(held)} of provider.environments.quota_bytes, "
+                f"{size_to_text(self.quota_bytes)}"
+            )
+        used = sum(layer.bytes for layer in layers)
+        for layer in layers:
             if used + needed <= self.quota_bytes:
                 return
             if self._drop(Cid(layer.cid)):
                 logger.info("dropped layer %s to make room", layer.cid)
                 used -= layer.bytes
-        if used + needed > self.quota_bytes:
-            raise LocalError(
-                f"a layer of {size_to_text(needed)} does not fit: layers in use take "
-                f"{size_to_text(used)} of provider.environments.quota_bytes, "
-                f"{size_to_text(self.quota_bytes)}"
-            )
 
     def _hold(self, cid: Cid) -> bool:
         if cid not in self._locks:

@@ -13,6 +13,7 @@ import pytest
 from assay_node.artifacts import ArtifactSettings, open_artifacts
 from assay_node.keys import create_key
 from assay_node.ports import (
+    ArtifactLimits,
     JobRecord,
     OpenRoad,
     OverrideRoad,
@@ -23,11 +24,12 @@ from assay_node.ports import (
     Settlement,
 )
 from assay_node.protocol import cid as cids
-from assay_node.protocol import codec, job_spec
+from assay_node.protocol import codec, environment, job_spec
 from assay_node.protocol.assignment import contradict, signer_of_assign
+from assay_node.protocol.environment import EnvironmentLayer, EnvironmentManifest
 from assay_node.protocol.errors import AssayError
 from assay_node.protocol.hardware_class import hardware_class_digest
-from assay_node.protocol.ids import Address, Digest
+from assay_node.protocol.ids import Address, Digest, to_hex
 from assay_node.protocol.lease import JOB_ENDS, JobState, LeaseState
 from assay_node.protocol.messages import HELLO, SUBMIT, CommitSet, Submit
 from assay_node.protocol.offer import SignedOffer
@@ -589,11 +591,78 @@ async def test_a_spec_that_compares_exactly_without_a_reason_is_refused_with_the
     def forge(block):
         return dag_cbor.encode({**dag_cbor.decode(block), "comparison": "exact"})
 
-    with pytest.raises(AssayError, match="spec is malformed") as error:
+    with pytest.raises(AssayError, match="is malformed") as error:
         await world.submit(forge=forge)
     for way in ('exact = "E21"', 'exact = "as-is"', 'comparison = "class"'):
         assert way in str(error.value)
     await world.submit(spec={"comparison": "exact", "exact": "as-is"})
+
+
+ENVIRONMENT_LAYER = b"a layer's tar" * 1000
+
+
+async def an_environment(world, *, stored: bool = True, **changes):
+    """Put an environment of one layer into the requester's store."""
+    store = world.artifacts["requester"]
+    layer_cid = cids.of_block(cids.RAW, ENVIRONMENT_LAYER)
+    if stored:
+        await store.add_bytes(ENVIRONMENT_LAYER, codec=cids.RAW)
+    fields = {"tar_bytes": len(ENVIRONMENT_LAYER), "unpacked_bytes": 10, "files": 1, **changes}
+    layer = EnvironmentLayer(cid=layer_cid, **fields)
+    manifest = EnvironmentManifest(
+        name="test", architecture="x86_64", layers=(layer,), variables={}
+    )
+    cid, block = environment.encode(manifest)
+    await store.add_bytes(block, codec=cids.DAG_CBOR)
+    return cid, layer_cid
+
+
+async def test_the_scheduler_holds_a_jobs_environment_for_its_providers(world):
+    cid, layer_cid = await an_environment(world)
+    job = await world.submit(spec={"runtime": cid})
+    store = world.artifacts["scheduler"]
+    assert await store.read_bytes(layer_cid, bytes_max=1 << 20) == ENVIRONMENT_LAYER
+    pinned = {pin.cid for pin in await store.pins() if pin.owner == to_hex(job)}
+    assert {cid, layer_cid} < pinned
+    record = await world.until(job, lambda r: "5 runtime missing" in r.reason)
+    assert record.leases == ()
+    for provider in world.providers[1:4]:
+        software = Digest(bytes((len(provider.operator), world.providers.index(provider))) * 16)
+        runtimes = ("host-python", "environment")
+        await provider.hello(runtimes=runtimes, generation=2, software_digest=software)
+    await world.commit_all(job)
+    assert (await world.ended(job)).state is JobState.SETTLED
+
+
+async def test_an_environment_that_is_here_is_not_asked_for_again(world):
+    cid, layer_cid = await an_environment(world)
+    for part in (cid, layer_cid):
+        await world.artifacts["scheduler"].fetch(
+            part, [world.requester.peer_id], limits=ArtifactLimits(bytes_max=1 << 20)
+        )
+    await world.artifacts["requester"].collect_garbage()
+    await world.submit(spec={"runtime": cid})
+
+
+async def test_what_is_wrong_with_an_environment_is_said(world):
+    huge, _ = await an_environment(world, tar_bytes=9 << 30)
+    with pytest.raises(AssayError, match="has 9 GiB; this scheduler carries 8 GiB"):
+        await world.submit(spec={"runtime": huge})
+    larger, _ = await an_environment(world, tar_bytes=len(ENVIRONMENT_LAYER) - 1)
+    with pytest.raises(AssayError, match="holds more than the 12999 bytes allowed"):
+        await world.submit(spec={"runtime": larger})
+    none = await world.artifacts["requester"].add_bytes(b"\xa0", codec=cids.DAG_CBOR)
+    with pytest.raises(AssayError, match="spec or environment is malformed"):
+        await world.submit(spec={"runtime": none})
+    with pytest.raises(AssayError, match="could not be fetched"):
+        await world.submit(spec={"runtime": cids.of_block(cids.DAG_CBOR, b"nobody's")})
+    assert await world.artifacts["scheduler"].pins() == ()
+
+
+async def test_a_layer_that_the_requester_lacks_is_said(world):
+    cid, _ = await an_environment(world, stored=False)
+    with pytest.raises(AssayError, match="environment could not be fetched"):
+        await world.submit(spec={"runtime": cid})
 
 
 async def test_a_job_under_a_mode_waits_for_machines_that_passed_its_self_test(world):

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
+from assay_node.ports import ArtifactLimits
 from assay_node.protocol import cid as cids
 from assay_node.protocol import codec
 from assay_node.protocol.errors import LocalError, Refused
-from assay_node.protocol.ids import Digest
+from assay_node.protocol.ids import Cid, Digest
 from assay_node.protocol.messages import OFFERS_TOPIC, HandBack
 from assay_node.protocol.offer import SignedOffer, open_offer
 from assay_node.protocol.order import job_id
@@ -21,9 +24,10 @@ from assay_node.protocol.receipt import (
     tag,
 )
 from assay_node.protocol.typed_data import recover
+from assay_provider.environments.preparation import Fetch
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.runtime.exact import ExactRun, ExactSetup
-from assay_provider.runtime.sandbox import Grade, SandboxUnavailable, Verdict
+from assay_provider.runtime.sandbox import EnvironmentRoot, Grade, SandboxUnavailable, Verdict
 from tests.fakes.sandbox import a_result
 from tests.unit.provider_agent.world import (
     DOMAIN,
@@ -207,6 +211,84 @@ async def test_a_job_runs_at_the_first_tier_it_accepts_that_is_offered(world: Wo
             assert (await world.scheduler.lease(world.signed_order(job))).accepted
         await world.scheduler.committed(2)
     assert {request.tier for request, _ in world.sandbox.requests} == {"t2", "t0"}
+
+
+class FakeEnvironments:
+    """Fetches what it is asked for, and knows which environments are in use."""
+
+    def __init__(self) -> None:
+        self.held: list[Cid] = []
+        self.fault: Exception | None = None
+
+    @asynccontextmanager
+    async def root(self, cid: Cid, fetch: Fetch) -> AsyncIterator[EnvironmentRoot]:
+        await fetch(cid, ArtifactLimits(bytes_max=1000))
+        if self.fault is not None:
+            raise self.fault
+        self.held.append(cid)
+        yield EnvironmentRoot(digest=cid, layers=(), variables={})
+        self.held.remove(cid)
+
+
+async def with_environments(world: World) -> tuple[FakeEnvironments, Cid]:
+    """Let the provider serve environments, and the scheduler have one."""
+    world.environments = FakeEnvironments()
+    world.supply = replace(world.supply, runtimes=("host-python", "environment"))
+    cid = await world.scheduler.artifacts.add_bytes(b"a manifest", codec=cids.DAG_CBOR)
+    return world.environments, cid
+
+
+async def test_a_job_runs_in_the_environment_that_it_brings(world: World) -> None:
+    environments, cid = await with_environments(world)
+    world.sandbox.gate.clear()
+    async with world.daemon():
+        await introduced(world)
+        assert (await world.scheduler.lease(world.signed_order(world.spec(runtime=cid)))).accepted
+        async with asyncio.timeout(20):
+            while not world.sandbox.requests:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0)
+        assert environments.held == [cid], "kept while the job runs"
+        world.sandbox.gate.set()
+        await world.scheduler.committed(1)
+    ((request, _),) = world.sandbox.requests
+    assert request.root == EnvironmentRoot(digest=cid, layers=(), variables={})
+    assert request.runtime == cid
+    assert environments.held == []
+    assert [p.stage for p in world.scheduler.progress] == [
+        "fetching",
+        "preparing",
+        "running",
+        "storing",
+    ]
+
+
+async def test_a_job_without_one_runs_in_the_hosts_python(world: World) -> None:
+    await with_environments(world)
+    async with world.daemon():
+        await introduced(world)
+        assert (await world.scheduler.lease(world.signed_order())).accepted
+        await world.scheduler.committed(1)
+    ((request, _),) = world.sandbox.requests
+    assert (request.root, request.runtime) == (None, "host-python")
+
+
+@pytest.mark.parametrize(
+    "fault", [Refused("the environment is for pdp11"), LocalError("no room for a layer")]
+)
+async def test_an_environment_that_cannot_be_had_is_no_verdict(
+    world: World, fault: Exception
+) -> None:
+    environments, cid = await with_environments(world)
+    environments.fault = fault
+    assert str(fault) in (await handed_back(world, runtime=cid)).reason
+    assert world.sandbox.requests == []
+
+
+async def test_an_environment_that_takes_too_long_hands_the_lease_back(world: World) -> None:
+    environments, cid = await with_environments(world)
+    environments.fault = TimeoutError()
+    reason = (await handed_back(world, runtime=cid)).reason
+    assert "environment were not there within 30 s" in reason
 
 
 async def test_a_job_under_a_mode_runs_where_the_self_test_passed(world: World) -> None:

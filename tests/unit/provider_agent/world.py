@@ -50,6 +50,7 @@ from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLease, ProviderLeases
 from assay_provider.assembly import ProviderParts
 from assay_provider.daemon import serve
+from assay_provider.execution import EnvironmentRoots
 from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
@@ -353,6 +354,7 @@ class World:
         self.board: dict[PeerId, FakeArtifacts] = {}
         self.sandbox = FakeSandbox()
         self.gpus = SlotGpus()
+        self.environments: EnvironmentRoots | None = None
         self.conduct: Conduct = HONEST
         self.scheduler: FakeScheduler
         self.artifacts: FakeArtifacts
@@ -439,6 +441,7 @@ class World:
                 sandbox=self.sandbox,
                 clock=self.clock,
                 gpus=self.gpus,
+                environments=self.environments,
             )
             parts = self.change_parts(parts)
             stop, ready = asyncio.Event(), asyncio.Event()

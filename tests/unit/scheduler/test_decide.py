@@ -1,7 +1,10 @@
 """Placement by example: who gets a replica, who does not, and what a person reads about it."""
 
+from dataclasses import replace
+
 import pytest
 
+from assay_node.protocol import cid as cids
 from assay_node.protocol.job_spec import Comparison, Exactness, Resources
 from assay_node.protocol.lease import LEASE_ACTIVE, LeaseState
 from assay_node.protocol.units import GIB
@@ -212,6 +215,32 @@ def test_a_class_job_takes_the_software_that_is_complete_first():
 def test_an_exact_job_mixes_software():
     plan = plan_of([job()], [provider(A), provider(B, software_digest=OTHER_SOFTWARE), provider(C)])
     assert [who for _, who, _ in placed_at(plan)] == [A, B, C]
+
+
+def test_a_class_job_that_brings_its_environment_brings_its_software():
+    environment = cids.of_block(cids.DAG_CBOR, b"an environment")
+    both = ("host-python", "environment")
+    mixed = [
+        provider(A, runtimes=both),
+        provider(B, runtimes=both, software_digest=OTHER_SOFTWARE),
+        provider(C, runtimes=both),
+        provider(D),
+    ]
+    wanted = job(draw=(D, A, B, C), runtime=environment, comparison=Comparison.CLASS)
+    plan = plan_of([wanted], mixed)
+    assert [who for _, who, _ in placed_at(plan)] == [A, B, C]
+    ((reason, sentence),) = verdict_on(plan.decisions[0], D).reasons
+    assert reason is Reason.RUNTIME_MISSING
+    assert environment in sentence
+    running = (
+        lease(A, 1, LeaseState.COMMITTED, SOFTWARE),
+        lease(B, 2, LeaseState.LOST, OTHER_SOFTWARE),
+        lease(C, 3, LeaseState.COMMITTED, SOFTWARE),
+    )
+    replaced = replace(wanted, leases=running, draw=(D, A, B, C, E))
+    supplies = [provider(E, runtimes=both, software_digest=OTHER_SOFTWARE)]
+    replaced = replace(replaced, order=replace(replaced.order, max_ticket=4))
+    assert placed_at(plan_of([replaced], supplies)) == [(1, E, 4)]
 
 
 def test_a_job_under_a_mode_goes_to_those_that_passed_its_self_test():

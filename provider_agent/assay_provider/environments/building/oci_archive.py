@@ -90,11 +90,14 @@ class ImageArchive:
             LocalError: there is none, several, or the archive is damaged.
         """
         try:
-            if "index.json" in self._names():
+            names = self._names()
+            if "index.json" in names:
                 return self._oci_image(machine)
-            return self._docker_image()
+            if "manifest.json" in names:
+                return self._docker_image()
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             raise LocalError(f"{self._path} is not an image archive: {error!r}") from None
+        raise LocalError(f"{self._path} is not an image archive: it has no index and no manifest")
 
     def extract(self, image: Image, number: int, into: Path) -> Path:
         """Write one layer, decompressed and checked, into a folder; return its path.
