@@ -1,6 +1,7 @@
 """A daemon's parts, wired to each other."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,6 +19,8 @@ from assay_provider.lease_work import LeaseWork
 from assay_provider.offering import Offering
 from assay_provider.panel_acceptance import PanelAcceptance
 from assay_provider.personas import Conduct
+from assay_provider.proving.device_worker import DeviceWorker, WorkerProcess
+from assay_provider.proving.service import ProofService
 from assay_provider.reconciliation import Reconciliation
 from assay_provider.road_watch import RoadWatch
 from assay_provider.runtime.sandbox import Sandbox
@@ -38,6 +41,7 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    new_device_worker: Callable[[], DeviceWorker] = WorkerProcess
 
     @property
     def domain(self) -> Domain:
@@ -59,6 +63,7 @@ class Assembly:
     reconciliation: Reconciliation
     road: RoadWatch
     court: CourtWatch
+    proofs: ProofService
 
     @classmethod
     def of(
@@ -184,5 +189,15 @@ class Assembly:
                 clock=clock,
                 conduct=conduct,
                 track=road.track,
+            ),
+            proofs=ProofService(
+                supply=supply,
+                slots=slots,
+                chain=parts.chain,
+                clock=clock,
+                domain=domain,
+                conduct=conduct,
+                scheduler_of=links.scheduler_of,
+                new_worker=parts.new_device_worker,
             ),
         )

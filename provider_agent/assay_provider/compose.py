@@ -36,6 +36,7 @@ from assay_provider.inventory.machine import Machine, detect_machine
 from assay_provider.keystores import operator_of
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
+from assay_provider.proving.terms import ProofTerms
 from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime.bubblewrap import open_sandbox
 from assay_provider.runtime.environment import HOST_PYTHON, environment_digest
@@ -195,6 +196,11 @@ def _supply(settings: ProviderSettings, chain_id: int) -> Supply:
         ),
         panels=PanelTerms(
             sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
+        ),
+        proof=ProofTerms(
+            rounds_per_hour=settings.proof.rounds_per_hour,
+            seconds_max=settings.proof.seconds_max,
+            kept_in=settings.home,
         ),
     )
 

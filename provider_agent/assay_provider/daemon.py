@@ -9,7 +9,16 @@ from typing import Final
 from assay_node.ports import Network
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Digest
-from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
+from assay_node.protocol.messages import (
+    COMMIT_SET,
+    LEASE,
+    OUTPUT,
+    PROOF,
+    PROOF_OPEN,
+    PROOF_PREPARE,
+    PROOF_RESULT,
+    RELEASE,
+)
 from assay_provider.assembly import Assembly, ProviderParts
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.personas import HONEST, Conduct
@@ -74,6 +83,7 @@ async def _serve_in(
         provider.closing.sweep_for_ever(provider.work.stop),
         provider.road.run(),
         provider.court.run(),
+        provider.proofs.run(),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers
@@ -164,6 +174,10 @@ def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks
         (COMMIT_SET, provider.requests.reveal),
         (RELEASE, provider.requests.release),
         (OUTPUT, provider.requests.output),
+        (PROOF_PREPARE, provider.proofs.prepare),
+        (PROOF, provider.proofs.challenge),
+        (PROOF_OPEN, provider.proofs.open),
+        (PROOF_RESULT, provider.proofs.result),
     ):
         network.serve_requests(protocol, requests.to_the_end(handler))
 

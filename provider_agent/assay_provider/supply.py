@@ -8,6 +8,7 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.offer import Gpu, Slot
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.panel_terms import PanelTerms
+from assay_provider.proving.terms import ProofTerms
 from assay_provider.road_terms import RoadTerms
 
 
@@ -20,7 +21,8 @@ class Supply:
     a scheduler must have at stake itself. `result_keep_s` is how long the output
     of a settled job stays fetchable. `allow_weak_isolation` is for local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
-    the court. `exact` is which jobs under exact_torch can be run.
+    the court. `exact` is which jobs under exact_torch can be run. `proof` is how much proving of
+    the hardware is put up with.
     """
 
     operator: Address
@@ -45,3 +47,4 @@ class Supply:
     exact: ExactSupport = field(default_factory=ExactSupport)
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)
+    proof: ProofTerms = field(default_factory=ProofTerms)

@@ -54,6 +54,23 @@ class ExactSettings(Section):
     )
 
 
+class ProvingSettings(Section):
+    """How often this machine's hardware is proven to schedulers, and for how long."""
+
+    rounds_per_hour: int = Field(
+        default=6,
+        ge=0,
+        le=3600,
+        description="Proofs of all schedulers together; each keeps the slots from jobs for half a "
+        "minute or so. 0 proves nothing, and some schedulers then give no jobs.",
+    )
+    seconds_max: Interval = Field(
+        default=60.0,
+        description="The longest that one proof may compute, at the figure that is advertised; "
+        "schedulers ask for some twelve seconds.",
+    )
+
+
 class ProviderSettings(Section):
     """Selling compute: `assay provider run`."""
 
@@ -91,6 +108,9 @@ class ProviderSettings(Section):
     slot: SlotSettings = Field(default_factory=SlotSettings, description="What one job may use.")
     exact: ExactSettings = Field(
         default_factory=ExactSettings, description="How exact jobs are computed."
+    )
+    proof: ProvingSettings = Field(
+        default_factory=ProvingSettings, description="How the hardware is proven."
     )
     uid_first: int = Field(
         default=300_000,
@@ -143,7 +163,7 @@ class ProviderSettings(Section):
         "never appeals. The money is what the signing key has free in the Vault; it comes back, "
         "with the slash, if the panel finds the slash wrong.",
     )
-    persona: Literal["liar", "silent", "staller"] | None = Field(
+    persona: Literal["liar", "silent", "staller", "pretender"] | None = Field(
         default=None,
         description="Development networks only: what to do wrong, to see it caught.",
     )

@@ -94,7 +94,7 @@ def test_password_file_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         ("provider.schedulers", "/ip4/1.2.3.4/tcp/1", "end in /p2p/ and a peer ID"),
         ("network.listen", "localhost:1", "multiaddrs such as"),
         ("log_level", "loud", "one of debug, info, warning, error"),
-        ("provider.persona", "saint", "one of liar, silent, staller"),
+        ("provider.persona", "saint", "one of liar, silent, staller, pretender"),
         ("provider.slot", 3, "is a group of settings, not a value"),
         ("provider.slotz", 3, "there is no setting provider.slotz (command line); did you mean"),
     ],

@@ -53,6 +53,7 @@ from assay_provider.daemon import serve
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.court import FakeCourt
+from tests.fakes.device_worker import FakeWorkers
 from tests.fakes.network import FakeHub, FakeNetwork
 from tests.fakes.sandbox import FakeSandbox
 
@@ -350,6 +351,7 @@ class World:
         self.board: dict[PeerId, FakeArtifacts] = {}
         self.sandbox = FakeSandbox()
         self.conduct: Conduct = HONEST
+        self.device_workers = FakeWorkers()
         self.scheduler: FakeScheduler
         self.artifacts: FakeArtifacts
         self.store: ProviderLeases
@@ -435,6 +437,7 @@ class World:
                 signer=SIGNER,
                 sandbox=self.sandbox,
                 clock=self.clock,
+                new_device_worker=self.device_workers,
             )
             stop, ready = asyncio.Event(), asyncio.Event()
             task = asyncio.create_task(
