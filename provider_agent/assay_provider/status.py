@@ -18,6 +18,7 @@ from assay_provider.inventory.exact_record import read_status
 from assay_provider.keystores import operator_of
 from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
+from assay_provider.proving.record import read_record
 
 LEASES_SHOWN: Final = 50
 """What fits a screen or two; the database has the rest."""
@@ -57,6 +58,7 @@ async def status_document(settings: Settings) -> dict[str, Any]:
             for contact in contacts
         ],
         "exact": read_status(mine.home),
+        "proofs": read_record(mine.home),
         "metered_microusd": metered,
         "account": await _account(settings, operator_of(mine)),
     }

@@ -1,8 +1,9 @@
 """What a scheduler operator decides, as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from assay_node.services.lifecycle import Timing
+from assay_node.services.proof_schedule import ProofTerms
 from assay_node.services.settlement_timing import SettlementTerms
 
 
@@ -23,5 +24,6 @@ class Policy:
     poll_interval_s: float
     reveal_timeout_s: float
     timing: Timing
+    proof: ProofTerms = field(default_factory=ProofTerms)
     confirmations: int = 1
     """Blocks after which what somebody else's transaction did counts."""

@@ -61,7 +61,7 @@ class ProvingSettings(Section):
         default=6,
         ge=0,
         le=3600,
-        description="Proofs of all schedulers together; each keeps the slots from jobs for half a "
+        description="Proofs given to one scheduler; each keeps the slots from jobs for half a "
         "minute or so. 0 proves nothing, and some schedulers then give no jobs.",
     )
     seconds_max: Interval = Field(

@@ -93,7 +93,8 @@ class ProofService:
         self._scheduler_of = scheduler_of
         self._new_worker = new_worker
         self._round: _Round | None = None
-        self._taken: deque[float] = deque(maxlen=max(1, self._terms.rounds_per_hour))
+        self._taken: dict[Address, deque[float]] = {}
+        """When each scheduler's newest rounds began, in Unix seconds."""
         self._changed = asyncio.Event()
 
     @property
@@ -113,9 +114,10 @@ class ProofService:
             await asyncio.shield(current.loaded)
             self._stay(current)
             return codec.encode(ProofReady(ready=True, reason=""))
-        await self._check(peer_id, asked)
-        if (busy := self._busy()) is not None:
+        scheduler = await self._check(peer_id, asked)
+        if (busy := self._busy(scheduler)) is not None:
             return codec.encode(ProofReady(ready=False, reason=busy))
+        self._count(scheduler)
         await self._begin(peer_id, asked)
         return codec.encode(ProofReady(ready=True, reason=""))
 
@@ -212,13 +214,14 @@ class ProofService:
             if self._round is not None:
                 await self._end(self._round)
 
-    async def _check(self, peer_id: PeerId, asked: ProofPrepare) -> None:
-        """Refuse what is not for us.
+    async def _check(self, peer_id: PeerId, asked: ProofPrepare) -> Address:
+        """Refuse what is not for us; return the scheduler that asks.
 
         1. A scheduler asks that this provider works for. 2. It asks for what is offered here.
         3. The matrices are those of the chain's epoch, or the one beside it: nobody chooses them.
         """
-        if await self._scheduler_of(peer_id) is None:  # 1
+        scheduler = await self._scheduler_of(peer_id)
+        if scheduler is None:  # 1
             raise Refused("hardware is proven to the schedulers that this provider works for")
         offered = self._claims()
         if not {device.device for device in asked.devices} <= offered.keys():  # 2
@@ -229,8 +232,9 @@ class ProofService:
             raise Refused(f"block {asked.epoch_block} makes no matrices now; block {own} does")
         if await self._chain.block_hash(asked.epoch_block) != asked.beacon:
             raise Refused(f"the chain gives block {asked.epoch_block} another hash")
+        return scheduler
 
-    def _busy(self) -> str | None:
+    def _busy(self, scheduler: Address) -> str | None:
         """Return why no round can begin now; None when one can."""
         now, limit = self._clock.now(), self._terms.rounds_per_hour
         if limit == 0:
@@ -239,13 +243,17 @@ class ProofService:
             return "another proof is under way"
         if self._slots.free < self._supply.slots:
             return "jobs are running"
-        if len(self._taken) == limit and now - self._taken[0] < HOUR_S:
-            return f"at most {limit} proofs an hour are given"
+        taken = self._taken.get(scheduler, deque())
+        if len(taken) == limit and now - taken[0] < HOUR_S:
+            return f"one scheduler is given at most {limit} proofs an hour"
         return None
+
+    def _count(self, scheduler: Address) -> None:
+        limit = self._terms.rounds_per_hour
+        self._taken.setdefault(scheduler, deque(maxlen=limit)).append(self._clock.now())
 
     async def _begin(self, peer_id: PeerId, asked: ProofPrepare) -> None:
         now = time.monotonic()
-        self._taken.append(self._clock.now())
         current = _Round(
             prepare=asked,
             peer_id=peer_id,

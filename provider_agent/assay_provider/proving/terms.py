@@ -8,7 +8,7 @@ from pathlib import Path
 class ProofTerms:
     """When challenges are taken.
 
-    `rounds_per_hour` counts those of all schedulers together; 0 takes none, and schedulers that
+    `rounds_per_hour` counts those of one scheduler; 0 takes none, and schedulers that
     give work to proven hardware alone then give none. `seconds_max` bounds a round's computing at
     the advertised figure. `kept_in` is the folder of the owner's record, None to keep none.
     """

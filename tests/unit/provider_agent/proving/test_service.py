@@ -203,7 +203,7 @@ async def test_so_many_proofs_an_hour(world):
             assert ready.ready == (number < 2)
             if ready.ready:
                 await world.scheduler.send(PROOF_RESULT, signed_result(round=round_id), Ack)
-        assert ready.reason == "at most 2 proofs an hour are given"
+        assert ready.reason == "one scheduler is given at most 2 proofs an hour"
         world.clock.time += 3600
         assert (await prepare(world)).ready
 
