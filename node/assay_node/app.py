@@ -21,6 +21,7 @@ from assay_node.ports import Network
 from assay_node.protocol.errors import LocalError
 from assay_node.services.lifecycle import Timing
 from assay_node.services.policy import Policy
+from assay_node.services.proof_schedule import ProofTerms
 from assay_node.services.requesting import Requester
 from assay_node.services.settlement_timing import SettlementTerms
 from assay_node.settings import SchedulerSettings, Settings, assay_home
@@ -210,6 +211,13 @@ def policy(settings: Settings) -> Policy:
             lease_grace_s=mine.lease_grace_s,
             offer_timeout_s=mine.offer_timeout_s,
             settle_margin_s=mine.settle_margin_s,
+        ),
+        proof=ProofTerms(
+            interval_s=mine.proof.interval_s,
+            seconds=mine.proof.seconds,
+            age_s_max=mine.proof.age_s_max,
+            together=mine.proof.together,
+            required=mine.proof.required,
         ),
         confirmations=settings.chain.confirmations,
     )

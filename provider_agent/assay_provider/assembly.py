@@ -23,10 +23,12 @@ from assay_provider.offering import Offering
 from assay_provider.owner.denials import DENIED_FILE, Denials
 from assay_provider.owner.gate import Gate
 from assay_provider.owner.limits import RequesterLimits
-from assay_provider.owner.live import LastProof, LiveStatus, no_proof
+from assay_provider.owner.live import LiveStatus
 from assay_provider.owner.watch import OwnerWatch, SeesOwner
 from assay_provider.panel_acceptance import PanelAcceptance
 from assay_provider.personas import Conduct
+from assay_provider.proving.device_worker import DeviceWorker, WorkerProcess
+from assay_provider.proving.service import ProofService
 from assay_provider.reconciliation import Reconciliation
 from assay_provider.road_watch import RoadWatch
 from assay_provider.runtime.sandbox import Sandbox
@@ -51,11 +53,11 @@ class ProviderParts:
     signer: OrderSigner
     sandbox: Sandbox
     clock: Clock
+    new_device_worker: Callable[[], DeviceWorker] = WorkerProcess
     gpus: SlotGpus = field(default_factory=SlotGpus)
     environments: EnvironmentRoots | None = None
     activity: SeesOwner | None = None
     gpu_sensors: GpuSensors = no_gpus
-    last_proof: Callable[[], LastProof | None] = no_proof
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     """What runs for ever beside the daemon's own loops."""
 
@@ -81,6 +83,7 @@ class Assembly:
     court: CourtWatch
     gate: Gate
     live: LiveStatus
+    proofs: ProofService
 
     @classmethod
     def of(
@@ -234,7 +237,16 @@ class Assembly:
                 sensors=Sensors(gpus=parts.gpu_sensors),
                 clock=clock,
                 connected=links.connected,
-                last_proof=parts.last_proof,
+            ),
+            proofs=ProofService(
+                supply=supply,
+                slots=slots,
+                chain=parts.chain,
+                clock=clock,
+                domain=domain,
+                conduct=conduct,
+                scheduler_of=links.scheduler_of,
+                new_worker=parts.new_device_worker,
             ),
         )
 

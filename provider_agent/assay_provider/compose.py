@@ -60,6 +60,7 @@ from assay_provider.owner.configured import check_signs, costs_of, owner_terms
 from assay_provider.owner.schedule import signs
 from assay_provider.panel_terms import PanelTerms
 from assay_provider.personas import LOCAL_CHAIN_ID, conduct_of
+from assay_provider.proving.terms import ProofTerms
 from assay_provider.road_terms import RoadTerms
 from assay_provider.runtime import leftovers
 from assay_provider.runtime.bubblewrap import open_sandbox
@@ -339,6 +340,11 @@ def _supply(all_settings: Settings, chain_id: int, gpus: SlotGpus) -> Supply:
             sits=settings.panels_sit, appeal_max_microusd=settings.appeal_max_microusd
         ),
         owner=owner_terms(settings),
+        proof=ProofTerms(
+            rounds_per_hour=settings.proof.rounds_per_hour,
+            seconds_max=settings.proof.seconds_max,
+            kept_in=settings.home,
+        ),
     )
 
 

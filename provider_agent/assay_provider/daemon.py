@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from assay_node.ports import Network
-from assay_node.protocol.messages import COMMIT_SET, LEASE, OUTPUT, RELEASE
+from assay_node.protocol.messages import (
+    COMMIT_SET,
+    LEASE,
+    OUTPUT,
+    PROOF,
+    PROOF_OPEN,
+    PROOF_PREPARE,
+    PROOF_RESULT,
+    RELEASE,
+)
 from assay_node.store.availability import StoreUnavailable
 from assay_provider import isolation
 from assay_provider.assembly import Assembly, ProviderParts
@@ -83,6 +92,7 @@ async def _serve_in(
         provider.court.run(),
         *(loop() for loop in parts.beside),
         watch.run(),
+        provider.proofs.run(),
         *(
             provider.links.keep(multiaddr, provider.reconciliation.welcomed)
             for multiaddr in supply.schedulers
@@ -182,6 +192,10 @@ def _serve_requests(network: Network, provider: Assembly, requests: RequestTasks
         (COMMIT_SET, provider.requests.reveal),
         (RELEASE, provider.requests.release),
         (OUTPUT, provider.requests.output),
+        (PROOF_PREPARE, provider.proofs.prepare),
+        (PROOF, provider.proofs.challenge),
+        (PROOF_OPEN, provider.proofs.open),
+        (PROOF_RESULT, provider.proofs.result),
     ):
         network.serve_requests(protocol, requests.to_the_end(handler))
 

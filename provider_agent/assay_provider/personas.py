@@ -28,15 +28,19 @@ class Persona(StrEnum):
     """Commits, but never reveals."""
     STALLER = "staller"
     """Takes leases and never commits."""
+    PRETENDER = "pretender"
+    """Sells honest work on hardware of which it has nine tenths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conduct:
-    """What a provider does with a lease. The default is honest."""
+    """What a provider does with a lease, or a challenge. The default is honest."""
 
     works: bool = True
     reveals: bool = True
     lies_as: Address | None = None
+    pretends: bool = False
+    """Whether it leaves out a tenth of a hardware proof, and makes that up."""
 
     def alter(self, output: Path) -> None:
         """Change an output directory before it is stored; an honest provider leaves it alone."""
@@ -69,6 +73,8 @@ def conduct_of(persona: str | None, *, chain_id: int, operator: Address) -> Cond
             return Conduct(reveals=False)
         case Persona.STALLER:
             return Conduct(works=False)
+        case Persona.PRETENDER:
+            return Conduct(pretends=True)
 
 
 def _falsify(output: Path, key: bytes) -> None:

@@ -13,16 +13,25 @@ class Slots:
         self._free = sorted(set(range(count)) - set(self._held.values()))
         self._count = count
         self._retired: set[int] = set()
+        self._withheld = False
 
     @property
     def free(self) -> int:
-        """How many slots are free."""
-        return len(self._free)
+        """How many slots are free for jobs."""
+        return 0 if self._withheld else len(self._free)
+
+    def withhold(self) -> None:
+        """Keep the free slots from jobs: the machine is needed for something else."""
+        self._withheld = True
+
+    def give_back(self) -> None:
+        """Let jobs have the free slots again."""
+        self._withheld = False
 
     def take(self, job: Digest) -> int | None:
         """Give a job the lowest free slot and return it; None when all are held."""
         assert job not in self._held, "a job has one lease"
-        if not self._free:
+        if self.free == 0:
             return None
         self._held[job] = self._free.pop(0)
         return self._held[job]

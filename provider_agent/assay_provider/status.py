@@ -34,6 +34,7 @@ from assay_provider.lease_closing import SETTLED
 from assay_provider.lease_machine import HOLDS_SLOT, State
 from assay_provider.owner.configured import costs_of, zone_of
 from assay_provider.owner.control import NoDaemon, ask_daemon
+from assay_provider.proving.record import read_record
 
 LEASES_SHOWN: Final = 50
 """What fits a screen or two; the database has the rest."""
@@ -117,6 +118,7 @@ class Status:
                 for contact in contacts
             ],
             "exact": read_status(mine.home),
+            "proofs": await asyncio.to_thread(read_record, mine.home),
             "environments": await asyncio.to_thread(
                 availability.read_status, mine.home, quota_bytes=mine.environments.quota_bytes
             ),

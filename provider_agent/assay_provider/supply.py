@@ -10,6 +10,7 @@ from assay_provider.disk_room import DiskRoom
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.owner.terms import OwnerTerms
 from assay_provider.panel_terms import PanelTerms
+from assay_provider.proving.terms import ProofTerms
 from assay_provider.road_terms import RoadTerms
 
 
@@ -25,7 +26,8 @@ class Supply:
     local chains only.
     `road` is the patience with which jobs are taken to the on-chain road, `panels` what is done at
     the court. `disk` is where jobs are written and what stays free there. `exact` is which jobs
-    under exact_torch can be run. `owner` is what the machine's owner decides beside that.
+    under exact_torch can be run. `proof` is how much proving of the hardware is put up with.
+    `owner` is what the machine's owner decides beside that.
     """
 
     operator: Address
@@ -52,3 +54,4 @@ class Supply:
     road: RoadTerms = field(default_factory=RoadTerms)
     panels: PanelTerms = field(default_factory=PanelTerms)
     owner: OwnerTerms = field(default_factory=OwnerTerms)
+    proof: ProofTerms = field(default_factory=ProofTerms)

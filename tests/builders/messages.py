@@ -396,6 +396,26 @@ def a_spec(**changes: object) -> JobSpec:
     return JobSpec(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+def a_proof_result(**changes: object) -> hardware_proof.ProofResult:
+    """Return a plain result of a proof that went well."""
+    figure = hardware_proof.ProofFigure(
+        device=None, size=4096, works=10, claimed_mflops=145_000, proven_mflops=140_000
+    )
+    fields: dict[str, object] = {
+        "verifier": Address("0x" + "22" * 20),
+        "operator": Address("0x" + "0a" * 20),
+        "round": Digest(b"\x01" * 32),
+        "beacon": Digest(b"\x02" * 32),
+        "verdict": hardware_proof.ProofVerdict.PROVEN.value,
+        "detail": "its processor showed 140.0 GFLOPS of 145.0 GFLOPS advertised",
+        "figures": (figure,),
+        "milliseconds": 9800,
+        "rows": 256,
+        "asked_at": 1_800_000_000,
+    }
+    return hardware_proof.ProofResult(**{**fields, **changes})  # type: ignore[arg-type]
+
+
 def a_cid(byte: int) -> Cid:
     """Return some directory CID."""
     return cids.from_digest(cids.DAG_PB, Digest(bytes((byte,)) * 32))

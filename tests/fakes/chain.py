@@ -43,6 +43,8 @@ class FakeSettlementChain(FakeCourt):
         self.operators = operators
         self.signers = signers
         self.budgets: dict[Address, int] = {}
+        self.bonded: set[Address] = set()
+        """Schedulers with something at stake."""
         self.settled: dict[Digest, Settlement] = {}
         self.sent: list[Digest] = []
         self.store: TransactionStore
@@ -73,7 +75,10 @@ class FakeSettlementChain(FakeCourt):
 
     async def scheduler_bond(self, scheduler: Address) -> SchedulerBond:
         return SchedulerBond(
-            amount_microusd=0, slashable_until=self.timestamp, leaves_at=None, caught=False
+            amount_microusd=100_000_000 if scheduler in self.bonded else 0,
+            slashable_until=self.timestamp,
+            leaves_at=None,
+            caught=False,
         )
 
     async def nonce_used(self, requester: Address, nonce: int) -> bool:

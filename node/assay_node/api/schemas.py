@@ -114,6 +114,34 @@ class JobDetail(JobLine):
     events: list[EventLine]
 
 
+class HardwareStanding(BaseModel):
+    """Where a provider's hardware stands by this scheduler's own proofs."""
+
+    state: str
+    text: str
+    asked_at: int | None
+    being_asked: bool
+
+
+class ProofFigureLine(BaseModel):
+    """One device's figures in millions of operations a second; null is the processor."""
+
+    device: str | None
+    claimed_mflops: int
+    proven_mflops: int
+
+
+class ProofLine(BaseModel):
+    """The newest proof of one verifier about a provider."""
+
+    verifier: str
+    verdict: str
+    detail: str
+    asked_at: int
+    seconds: float
+    figures: list[ProofFigureLine]
+
+
 class ProviderLine(BaseModel):
     """One provider."""
 
@@ -134,6 +162,8 @@ class ProviderLine(BaseModel):
     hardware_class: str
     software_digest: str
     exact_modes: list[str]
+    hardware: HardwareStanding
+    proofs: list[ProofLine]
 
 
 class ProviderList(BaseModel):

@@ -280,16 +280,20 @@ def _known(document: Document) -> Iterator[str]:
         yield exact_line(document["exact"])
     if document["environments"] is not None:
         yield environments_line(document["environments"])
-    daemon = document["daemon"]
-    if daemon is not None:
-        proof = daemon["last_proof"]
-        yield "last proof: none was asked for yet" if proof is None else _proof(proof)
+    yield proofs_line(document["proofs"])
 
 
-def _proof(proof: Document) -> str:
-    how = "passed" if proof["passed"] else "FAILED"
-    why = f" ({proof['detail']})" if proof["detail"] else ""
-    return f"last proof: {how} {_clock(proof['at'])}, asked by {proof['asked_by']}{why}"
+def proofs_line(proofs: Document) -> str:
+    """Return in words what the newest proof of the hardware came to, and what all have cost."""
+    if not proofs["results"]:
+        return "last proof: none was asked for yet"
+    newest = proofs["results"][0]
+    why = f" ({newest['detail']})" if newest["detail"] else ""
+    return (
+        f"last proof: {newest['verdict']} {_clock(newest['asked_at'])}, asked by "
+        f"{newest['verifier']}{why}; {proofs['rounds']} so far kept the slots from jobs for "
+        f"{span(proofs['busy_seconds'])}"
+    )
 
 
 def _job_row(job: Document) -> tuple[str, ...]:

@@ -69,6 +69,8 @@ class MarketSettings:
     chain_port: int = 0
     api_port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    scheduler_environment: Mapping[str, str] = field(default_factory=dict)
+    """What the scheduler gets on top."""
     provider_environments: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     """What single providers get on top."""
 
@@ -301,6 +303,9 @@ class Market:
             "ASSAY_SCHEDULER__HOME": str(home),
             "ASSAY_NETWORK__LISTEN": listen,
             "ASSAY_SCHEDULER__API_PORT": str(self._api_port),
+            # All daemons share this machine: to a proof they are adverts of one device.
+            "ASSAY_SCHEDULER__PROOF__INTERVAL_S": "0",
+            **self.settings.scheduler_environment,
         }
         await self._launch("scheduler", ("scheduler", "run"), environment)
         await self.wait_for_api()

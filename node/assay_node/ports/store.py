@@ -15,6 +15,7 @@ from assay_node.ports.transactions import (
     TransactionStore,
 )
 from assay_node.protocol.assignment import SignedAssign
+from assay_node.protocol.hardware_proof import ProofResult, SignedProofResult
 from assay_node.protocol.ids import Address, Cid, Digest, PeerId
 from assay_node.protocol.job_spec import JobSpec
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
@@ -210,6 +211,17 @@ class SchedulerStore(TransactionStore, Protocol):
 
     async def offers(self) -> Sequence[tuple[SignedOffer, float]]:
         """Return all offers with the time each was heard."""
+        ...
+
+    async def add_proof(self, result: ProofResult, signed: SignedProofResult, *, kept: int) -> bool:
+        """Keep a proof's result, the newest `kept` of this verifier about this operator.
+
+        False when that verifier's result of that round is there already: the first one stands.
+        """
+        ...
+
+    async def proofs(self) -> Sequence[SignedProofResult]:
+        """Return all results of proofs that are kept, the newest first."""
         ...
 
     async def finish_transaction(

@@ -38,8 +38,6 @@ SECRET_BITS: Final = 20
 class WrongProof(RemoteError):
     """An opening is not what honest work on the challenge gives; the text says where."""
 
-    code = "wrong_proof"
-
 
 @dataclass(frozen=True, slots=True)
 class Secret:

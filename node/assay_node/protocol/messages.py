@@ -33,6 +33,7 @@ OUTPUT: Final = "/assay/output/1"
 PROOF_PREPARE: Final = "/assay/proof/prepare/1"
 PROOF: Final = "/assay/proof/1"
 PROOF_OPEN: Final = "/assay/proof/open/1"
+PROOF_RESULT: Final = "/assay/proof/result/1"
 # Gossip
 OFFERS_TOPIC: Final = "/assay/offers/3"
 PROOFS_TOPIC: Final = "/assay/proofs/1"

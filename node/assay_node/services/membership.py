@@ -23,6 +23,7 @@ from assay_node.protocol.lease import LEASE_ACTIVE, LEASE_RUNS
 from assay_node.protocol.messages import Hello
 from assay_node.protocol.offer import Offer, SignedOffer, open_offer
 from assay_node.protocol.typed_data import Domain
+from assay_scheduler.hardware import NEVER_ASKED, HardwareView
 from assay_scheduler.snapshot import ProviderView
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Membership:
         self._members: dict[Address, _Member] = {}
         self._operator_of: dict[PeerId, Address] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.hardware_of: Callable[[Offer], HardwareView] = lambda _offer: NEVER_ASKED
 
     async def restore(self) -> None:
         """Load the offers heard before a restart; their absence counts from `RETURN_S` on."""
@@ -199,6 +201,7 @@ class Membership:
                 ),
                 wins=member.account.wins,
                 faults=member.account.faults,
+                hardware=self.hardware_of(member.offer),
             )
             for operator, member in sorted(self._members.items())
         )

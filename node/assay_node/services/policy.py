@@ -1,9 +1,10 @@
 """What a scheduler operator decides, as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from assay_node.protocol.units import GIB
 from assay_node.services.lifecycle import Timing
+from assay_node.services.proof_schedule import ProofTerms
 from assay_node.services.settlement_timing import SettlementTerms
 
 
@@ -27,5 +28,6 @@ class Policy:
     environment_bytes_max: int = 8 * GIB
     """Largest environment carried for a job, as tars."""
     environment_fetch_s: float = 1800.0
+    proof: ProofTerms = field(default_factory=ProofTerms)
     confirmations: int = 1
     """Blocks after which what somebody else's transaction did counts."""

@@ -4,7 +4,7 @@ Nothing here is secret: orders, offers and settlements are public by design.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ class Queries:
 
     store: SchedulerStore
     membership: Membership
+    proofs_of: Callable[[Address], list[Document]] = lambda _operator: []
 
     async def jobs(self, requester: Address | None) -> Document:
         """Return the newest jobs, of one requester or of all, a line each."""
@@ -89,6 +90,13 @@ class Queries:
                     "hardware_class": to_hex(view.offer.hardware_class),
                     "software_digest": to_hex(view.offer.software_digest),
                     "exact_modes": list(view.offer.exact_modes),
+                    "hardware": {
+                        "state": view.hardware.state.value,
+                        "text": view.hardware.text,
+                        "asked_at": view.hardware.asked_at,
+                        "being_asked": view.hardware.being_asked,
+                    },
+                    "proofs": self.proofs_of(view.operator),
                 }
                 for view in views
             ]

@@ -26,6 +26,7 @@ from assay_node.services.lifecycle import active_leases, next_actions
 from assay_node.services.matching import Matching
 from assay_node.services.membership import Membership
 from assay_node.services.parts import SchedulerParts
+from assay_node.services.proofs import Proofs
 from assay_node.services.queries import Queries
 from assay_node.services.results import Results
 from assay_node.services.road_watch import RoadWatch
@@ -52,7 +53,11 @@ class Scheduler:
             domain=self._domain,
             heartbeat_s=parts.policy.heartbeat_s,
         )
-        self.queries = Queries(store=parts.store, membership=self.membership)
+        self.proofs = Proofs(parts, self.membership, self._domain)
+        self.membership.hardware_of = self.proofs.view
+        self.queries = Queries(
+            store=parts.store, membership=self.membership, proofs_of=self.proofs.documents
+        )
         self.results = Results(
             store=parts.store,
             membership=self.membership,
@@ -126,7 +131,9 @@ class Scheduler:
     async def run(self, *, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. `ready` is called once requests are answered."""
         await self.membership.restore()
+        await self.proofs.restore()
         self.membership.on_change = self._sweep
+        self.proofs.on_change = self._sweep
         self._parts.network.on_disconnect(self.membership.disconnected)
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
@@ -139,6 +146,7 @@ class Scheduler:
             tasks.create_task(self._settlement.run())
             tasks.create_task(self._road.run())
             tasks.create_task(self._court.run())
+            tasks.create_task(self.proofs.run())
             ready()
 
     # Loops

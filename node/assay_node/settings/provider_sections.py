@@ -105,6 +105,23 @@ class GpuSettings(Section):
     )
 
 
+class ProvingSettings(Section):
+    """How often this machine's hardware is proven to schedulers, and for how long."""
+
+    rounds_per_hour: int = Field(
+        default=6,
+        ge=0,
+        le=3600,
+        description="Proofs given to one scheduler; each keeps the slots from jobs for half a "
+        "minute or so. 0 proves nothing, and some schedulers then give no jobs.",
+    )
+    seconds_max: Interval = Field(
+        default=60.0,
+        description="The longest that one proof may compute, at the figure that is advertised; "
+        "schedulers ask for some twelve seconds.",
+    )
+
+
 class ProviderSettings(Section):
     """Selling compute: `assay provider run`."""
 
@@ -150,6 +167,9 @@ class ProviderSettings(Section):
     )
     environments: EnvironmentSettings = Field(
         default_factory=EnvironmentSettings, description="What jobs may bring as their software."
+    )
+    proof: ProvingSettings = Field(
+        default_factory=ProvingSettings, description="How the hardware is proven."
     )
     uid_first: int = Field(
         default=300_000,
@@ -221,7 +241,7 @@ class ProviderSettings(Section):
         "never appeals. The money is what the signing key has free in the Vault; it comes back, "
         "with the slash, if the panel finds the slash wrong.",
     )
-    persona: Literal["liar", "silent", "staller"] | None = Field(
+    persona: Literal["liar", "silent", "staller", "pretender"] | None = Field(
         default=None,
         description="Development networks only: what to do wrong, to see it caught.",
     )

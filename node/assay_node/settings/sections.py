@@ -114,6 +114,40 @@ class RequesterSettings(Section):
     )
 
 
+class ProofSettings(Section):
+    """Asking providers to prove the hardware that they advertise."""
+
+    interval_s: float = Field(
+        default=21_600.0,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds between two proofs of a provider, on average; the moments are random, "
+        "and a new provider is asked at once. 0 asks for none.",
+    )
+    seconds: float = Field(
+        default=12.0,
+        ge=0.01,
+        le=600,
+        description="How long a proof computes at the advertised figure. Longer is surer: 20 round "
+        "trips at least are computed.",
+    )
+    age_s_max: Interval = Field(
+        default=172_800.0, description="Seconds after which a proof shows nothing any more."
+    )
+    together: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="How many providers of a class are asked at the same moment, so that adverts "
+        "which share a device are found out.",
+    )
+    required: bool = Field(
+        default=False,
+        description="Whether work is given to proven hardware alone. Without it, only providers "
+        "that failed are left out.",
+    )
+
+
 class SchedulerSettings(Section):
     """Matching orders with providers: `assay scheduler run`."""
 
@@ -203,6 +237,9 @@ class SchedulerSettings(Section):
         default=1800,
         description="From so many seconds before an order's expiry on, its receipt is settled "
         "whatever gas costs: time for dozens of dearer replacements to be tried.",
+    )
+    proof: ProofSettings = Field(
+        default_factory=ProofSettings, description="How providers' hardware is proven."
     )
     keep_seed_after_blocks: int = Field(
         default=8000,

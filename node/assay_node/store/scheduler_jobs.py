@@ -29,6 +29,7 @@ from assay_node.protocol.lease import (
 from assay_node.protocol.messages import CommitSet
 from assay_node.protocol.offer import SignedOffer
 from assay_node.protocol.order import SignedOrder
+from assay_node.store.hardware_proofs import HardwareProofs
 from assay_node.store.outgoing_transactions import OutgoingTransactions, end, unbind
 from assay_node.store.scheduler_changes import (
     Stale,
@@ -55,7 +56,7 @@ _ENDED = sorted(state.value for state in JOB_ENDS)
 _RUNS = sorted(state.value for state in LEASE_RUNS)
 
 
-class SchedulerJobs(OutgoingTransactions):
+class SchedulerJobs(HardwareProofs, OutgoingTransactions):
     """Implements `assay_node.ports.SchedulerStore` on SQLite or PostgreSQL."""
 
     @undisturbed

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 HEX: Final = String(66)
@@ -107,6 +108,20 @@ offers: Final = Table(
     Column("signature", LargeBinary, nullable=False),
     Column("heard_at", Float, nullable=False),
 )
+
+hardware_proofs: Final = Table(
+    "hardware_proofs",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("operator", ADDRESS, nullable=False),
+    Column("verifier", ADDRESS, nullable=False),
+    Column("round", HEX, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    UniqueConstraint("operator", "verifier", "round"),
+)
+"""Of this scheduler and of others; only its own count, see `services.proofs`."""
 
 transactions: Final = Table(
     "transactions",

@@ -20,21 +20,6 @@ from assay_provider.slots import Slots
 from assay_provider.supply import Supply
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastProof:
-    """How the newest proof of this hardware came out. `at` is in Unix seconds."""
-
-    at: float
-    passed: bool
-    asked_by: Address
-    detail: str = ""
-
-
-def no_proof() -> LastProof | None:
-    """Return nothing: nobody has asked for a proof."""
-    return None
-
-
 @dataclass(slots=True, kw_only=True)
 class LiveStatus:
     """Composes the live document."""
@@ -46,7 +31,6 @@ class LiveStatus:
     sensors: Sensors
     clock: Clock
     connected: Callable[[], tuple[Address, ...]]
-    last_proof: Callable[[], LastProof | None] = no_proof
     _since: float = field(default_factory=time.monotonic)
 
     async def document(self) -> dict[str, Any]:
@@ -59,7 +43,6 @@ class LiveStatus:
         leases = await self.book.store.unfinished()
         sensors = await asyncio.to_thread(self.sensors.read, time.monotonic())
         used = await self.book.store.usage.by_requester(since=now - DAY_S)
-        proof = self.last_proof()
         return {
             "pid": os.getpid(),
             "up_s": round(time.monotonic() - self._since, 1),
@@ -75,7 +58,6 @@ class LiveStatus:
             "schedule": schedule_document(self.gate, self.supply.owner.schedule),
             "machine": asdict(sensors),
             "requesters_last_day": {name: asdict(usage) for name, usage in used.items()},
-            "last_proof": None if proof is None else asdict(proof),
         }
 
     def _drain(self, leases: tuple[ProviderLease, ...]) -> dict[str, Any] | None:

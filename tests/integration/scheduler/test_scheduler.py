@@ -138,7 +138,9 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIterator[World]:
+async def open_world(
+    tmp_path, count: int = 5, database: str = "one", policy: Policy = POLICY
+) -> AsyncIterator[World]:
     hub = FakeHub()
     operators = [operator(n) for n in range(1, count + 1)]
     signers = {o: create_key() for o in operators}
@@ -170,7 +172,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
                 chain=chain,
                 store=store,
                 clock=Clock(),
-                policy=POLICY,
+                policy=policy,
             )
         )
         running = asyncio.create_task(scheduler.run())
@@ -189,6 +191,7 @@ async def open_world(tmp_path, count: int = 5, database: str = "one") -> AsyncIt
         world.scheduler_wallet = scheduler_wallet.address
         world.queries = scheduler.queries
         world.results = scheduler.results
+        world.proofs = scheduler.proofs
         yield world
         await _stopped(running)
         check_assigns(world)

@@ -22,7 +22,9 @@ from assay_node.ports import (
     Slashed,
     TransactionState,
 )
+from assay_node.protocol import codec
 from assay_node.protocol.errors import LocalError
+from assay_node.protocol.hardware_proof import ProofResult, SignedProofResult
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.lease import JobEvent, JobState, LeaseEvent, LeaseState
 from assay_node.protocol.messages import CommitEntry, CommitSet
@@ -32,7 +34,14 @@ from assay_node.store import scheduler_schema
 from assay_node.store.database import open_database
 from assay_node.store.scheduler_jobs import SchedulerJobs
 from tests.builders.jobs import JOB, a_commit, a_reveal, operator
-from tests.builders.messages import PEER, a_cid, a_signed_assign, a_spec, an_order
+from tests.builders.messages import (
+    PEER,
+    a_cid,
+    a_proof_result,
+    a_signed_assign,
+    a_spec,
+    an_order,
+)
 
 EVENT = NewEvent(kind="admitted", text="admitted", data={"max_cost": 1})
 TX = Digest(b"\x0f" * 32)
@@ -329,6 +338,33 @@ async def test_lists_counts_offers_and_decisions(store):
         offer = SignedOffer(body=body, signature=b"s")
         await store.save_offer(operator(1), offer, now=5.0)
     assert await store.offers() == [(SignedOffer(body=b"two", signature=b"s"), 5.0)]
+
+
+async def test_results_of_proofs_are_kept_the_newest_of_each_verifier(store):
+    def a_proof(number: int, verifier: int = 9, about: int = 1) -> ProofResult:
+        return a_proof_result(
+            verifier=operator(verifier),
+            operator=operator(about),
+            round=Digest(number.to_bytes(32, "big")),
+            asked_at=1000 + number,
+        )
+
+    async def add(result: ProofResult, *, kept: int = 2) -> bool:
+        signed = SignedProofResult(body=codec.encode(result), signature=b"\x01" * 65)
+        return await store.add_proof(result, signed, kept=kept)
+
+    for number in (1, 3, 2):
+        assert await add(a_proof(number))
+    assert not await add(a_proof(3))
+    assert await add(a_proof(3, verifier=8))
+    assert await add(a_proof(0, about=2))
+    found = [codec.decode(ProofResult, signed.body) for signed in await store.proofs()]
+    assert found == [
+        a_proof(3, verifier=8),
+        a_proof(3),
+        a_proof(2),
+        a_proof(0, about=2),
+    ]
 
 
 def test_the_migrations_make_the_tables_of_the_schema(database_url):

@@ -101,7 +101,7 @@ def test_password_file_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         ("provider.schedulers", "/ip4/1.2.3.4/tcp/1", "end in /p2p/ and a peer ID"),
         ("network.listen", "localhost:1", "multiaddrs such as"),
         ("log_level", "loud", "one of debug, info, warning, error"),
-        ("provider.persona", "saint", "one of liar, silent, staller"),
+        ("provider.persona", "saint", "one of liar, silent, staller, pretender"),
         ("provider.gpus.use", "all", "auto, none, or UUIDs of GPUs"),
         ("provider.gpus.use", "auto,GPU-1", "auto, none, or UUIDs of GPUs"),
         ("provider.gpus.use", "GPU-1,GPU-1", "auto, none, or UUIDs of GPUs"),

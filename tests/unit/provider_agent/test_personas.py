@@ -18,7 +18,7 @@ def test_no_persona_is_honest() -> None:
     assert conduct_of("", chain_id=1, operator=OPERATOR) is HONEST
 
 
-@pytest.mark.parametrize("persona", ["liar", "silent", "staller"])
+@pytest.mark.parametrize("persona", ["liar", "silent", "staller", "pretender"])
 def test_a_persona_is_refused_on_a_chain_with_money(persona: str) -> None:
     with pytest.raises(LocalError, match="local chains"):
         conduct_of(persona, chain_id=1, operator=OPERATOR)
@@ -26,7 +26,7 @@ def test_a_persona_is_refused_on_a_chain_with_money(persona: str) -> None:
 
 
 def test_an_unknown_persona_is_refused() -> None:
-    with pytest.raises(LocalError, match="liar, silent, staller"):
+    with pytest.raises(LocalError, match="liar, silent, staller, pretender"):
         conduct_of("thief", chain_id=31337, operator=OPERATOR)
 
 

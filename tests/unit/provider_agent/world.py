@@ -55,6 +55,7 @@ from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.personas import HONEST, Conduct
 from assay_provider.supply import Supply
 from tests.fakes.court import FakeCourt
+from tests.fakes.device_worker import FakeWorkers
 from tests.fakes.network import FakeHub, FakeNetwork
 from tests.fakes.provider_leases import MemoryLeases, Tables
 from tests.fakes.sandbox import FakeSandbox
@@ -356,6 +357,7 @@ class World:
         self.gpus = SlotGpus()
         self.environments: EnvironmentRoots | None = None
         self.conduct: Conduct = HONEST
+        self.device_workers = FakeWorkers()
         self.scheduler: FakeScheduler
         self.artifacts: FakeArtifacts
         self.store: ProviderLeases
@@ -442,6 +444,7 @@ class World:
                 clock=self.clock,
                 gpus=self.gpus,
                 environments=self.environments,
+                new_device_worker=self.device_workers,
             )
             parts = self.change_parts(parts)
             stop, ready = asyncio.Event(), asyncio.Event()

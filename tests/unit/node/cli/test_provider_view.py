@@ -30,7 +30,6 @@ def a_daemon(**changes: Any) -> dict[str, Any]:
             "unknown": [],
         },
         "requesters_last_day": {},
-        "last_proof": None,
         **changes,
     }
 
@@ -85,6 +84,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
         "schedulers": [{"scheduler": "0xscheduler", "heard_s_ago": 3.0}],
         "exact": None,
         "environments": None,
+        "proofs": {"rounds": 0, "busy_seconds": 0.0, "results": []},
         "metered_microusd": 2_000_000,
         "metered_today_microusd": 1_600_000,
         "account": {"error": "the chain does not answer"},
@@ -138,14 +138,17 @@ def test_without_a_daemon_or_with_a_silent_one() -> None:
             {"schedule": a_schedule(idle_only=True, signs=["input"], unknown=["no desktop"])},
             "  the owner is seen by: input; no desktop",
         ),
-        (
-            {"last_proof": {"at": 0.0, "passed": False, "asked_by": "0xs", "detail": "too slow"}},
-            "asked by 0xs (too slow)",
-        ),
     ],
 )
 def test_what_the_daemon_is_in_the_middle_of(changes: dict[str, Any], line: str) -> None:
     assert line in said(daemon=a_daemon(**changes))
+
+
+def test_the_newest_proof_and_what_all_have_cost() -> None:
+    proof = {"verdict": "slow", "asked_at": 0, "verifier": "0xs", "detail": "89 % of it"}
+    shown = said(proofs={"rounds": 3, "busy_seconds": 65.0, "results": [proof]})
+    assert "last proof: slow " in shown
+    assert "asked by 0xs (89 % of it); 3 so far kept the slots from jobs for 1 min 5 s" in shown
 
 
 def test_gpus_show_what_their_driver_says() -> None:

@@ -364,7 +364,7 @@ async def test_the_live_document_tells_of_each_job(world: World) -> None:
     assert shown["job"] == "0x" + job.hex()
     assert (shown["requester"], shown["scheduler"]) == (REQUESTER.address, SCHEDULER)
     assert (shown["stage"], shown["elapsed_s"], shown["limit_s"]) == ("running", 7.0, 60)
-    assert (document["refusing"], document["drain"], document["last_proof"]) == (None, None, None)
+    assert (document["refusing"], document["drain"]) == (None, None)
     assert document["schedule"]["is_open"]
     with pytest.raises(NoDaemon):
         await ask(world, "status")
