@@ -114,8 +114,8 @@ async def open_provider(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
-        open_gpus(mine) as gpus,
         open_sandbox(sandbox_settings) as sandbox,
+        open_gpus(mine) as gpus,  # after the sandbox has ended what a killed daemon left running
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):
