@@ -192,8 +192,8 @@ async def _open_parts(
     async with (
         open_chain(chain_settings(settings), signer) as chain,
         open_database(mine.database_url, role="provider") as database,
-        open_gpus(mine) as gpus,
         open_sandbox(sandbox_settings) as bubblewrap,
+        open_gpus(mine) as gpus,  # after the sandbox has ended what a killed daemon left running
         open_network(network_settings(settings), key) as network,
         open_store(settings, home, network) as artifacts,
     ):

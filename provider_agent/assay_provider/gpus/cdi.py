@@ -155,7 +155,8 @@ def _edits(value: object, where: str) -> CdiEdits:
             *("intelRdt", "additionalGids", "netDevices"),
         ),
     )
-    for name in ("intelRdt", "additionalGids", "netDevices"):
+    _list(_given(fields, "additionalGids", []), f"{where}.additionalGids")  # never taken
+    for name in ("intelRdt", "netDevices"):
         if _given(fields, name, []) not in ([], {}):
             raise CdiRefused(f"{where}.{name} is not for a GPU")
     return CdiEdits(

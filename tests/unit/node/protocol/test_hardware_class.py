@@ -1,6 +1,8 @@
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import (
@@ -59,3 +61,8 @@ def test_other_names_are_refused(name: str) -> None:
 def test_every_model_of_gpu_has_a_class(model: str, name: str) -> None:
     assert gpu_class_name(model) == name
     assert len(hardware_class_digest(name)) == 32
+
+
+@given(model=st.text(max_size=200))
+def test_whatever_a_driver_calls_a_gpu_its_class_can_be_staked_for(model: str) -> None:
+    assert len(hardware_class_digest(gpu_class_name(model))) == 32

@@ -56,6 +56,7 @@ def test_hooks_and_variables_are_counted_and_gone() -> None:
 
     assert (common.hooks_dropped, common.variables_dropped) == (3, 2)
     assert "evil" not in repr(common)
+    assert _parsed(changed("containerEdits.additionalGids", [0, 44])).common == common
     assert "nvidia-cdi-hook" not in repr(common)
 
 
@@ -87,7 +88,7 @@ MALFORMED = [
     ("containerEdits", []),
     ("containerEdits.hooks", "sh"),
     ("containerEdits.intelRdt", {"closID": "x"}),
-    ("containerEdits.additionalGids", [0]),
+    ("containerEdits.additionalGids", 0),
     ("containerEdits.netDevices", [{"hostInterfaceName": "eth0"}]),
     ("containerEdits.mounts", [{"hostPath": "/usr/lib/x"}]),
     ("containerEdits.mounts.0.hostPath", "usr/lib/x"),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from assay_provider.gpus.floors import FLOORS, Component, below_floor, version_number
@@ -75,3 +77,14 @@ def test_rows_are_complete_and_readable() -> None:
         numbers = [version_number(text) for text in floor.fixed]
         assert numbers == sorted(numbers)
         assert all(cve.startswith("CVE-20") for cve in floor.cves)
+
+
+def test_the_documented_table_is_this_one() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "gpus.md").read_text()
+    rows = [line for line in page.splitlines() if "custhelp.com" in line]
+
+    assert len(rows) == len(FLOORS)
+    for floor in FLOORS:
+        [row] = [row for row in rows if floor.bulletin in row]
+        assert f"| {floor.component.value} | {', '.join(floor.fixed)} |" in row
+        assert floor.cves[0] in row
