@@ -87,7 +87,7 @@ class JsonRpc:
     def _result(self, raw: bytes, status: int) -> Any:
         try:
             answer = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         match answer:
             case {"error": {"message": str(message), **rest}}:

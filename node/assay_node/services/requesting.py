@@ -225,7 +225,7 @@ class Requester:
         answer = await self._ask(QUERY, Query(kind=kind, **fields), Document, timeout_s=timeout_s)
         try:
             document = json.loads(answer.json)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RemoteError("the scheduler answered with something that is not JSON") from None
         if not isinstance(document, dict):
             raise RemoteError("the scheduler answered with something that is not a document")
