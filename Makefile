@@ -8,7 +8,7 @@ ONLY :=
 GPU_PYTHON := python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proof-tools demo test bench gpu-check matrix check prove mutants format docs lock clean
+.PHONY: help setup proof-tools demo test bench gpu-check matrix proof-corpus check prove mutants format docs lock clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ gpu-check: ## check exact_torch and tenants on this machine's GPU, measure; writ
 matrix: setup ## run the corpus of exact_torch in every setting, and with an older torch; writes docs
 	@scripts/setup.sh older-torch
 	@PYTHONPATH=exact python -m tests.exact.matrix $(ARGS)
+
+proof-corpus: setup ## measure how often cheats pass the proof of hardware; writes docs
+	@python -m tests.proof_corpus.corpus $(ARGS)
 
 check: proof-tools ## run every rule: format, lint, types, imports, contracts, generated files
 	@scripts/check.sh

@@ -7,7 +7,7 @@ import numpy as np
 
 from assay_node.proof_arithmetic.questions import questions
 from assay_node.proof_arithmetic.verification import Secret, WrongProof, check_opening
-from assay_node.protocol.hardware_proof import ProofPart, ProofVerdict
+from assay_node.protocol.hardware_proof import ROWS_OPENED, ProofPart, ProofVerdict
 from assay_node.protocol.ids import Digest
 from assay_provider.proving.products import ProcessorProducts
 from tests.proof_corpus.cheats import Cheat, Withheld, World
@@ -18,11 +18,12 @@ BEACON = Digest(b"\x11" * 32)
 class Rounds:
     """Repeats rounds of small products against any prover, from one seed."""
 
-    def __init__(self, *, size: int, works: int, seed: int) -> None:
+    def __init__(self, *, size: int, works: int, seed: int, rows: int = ROWS_OPENED) -> None:
         self.part = ProofPart(device=None, size=size, works=works)
         self._secret = Secret.draw(BEACON, size)
         self._honest = ProcessorProducts(BEACON, size)
         self._seed = seed
+        self._rows = rows
 
     def verdict(self, cheat: Cheat, number: int) -> ProofVerdict:
         """Ask one prover once; `number` makes rounds differ. Time is not judged here."""
@@ -34,7 +35,7 @@ class Rounds:
         seed, round_id = (Digest(draw.randbytes(32)) for _ in range(2))
         root = prover.commit(seed, 0, self.part.works)
         try:
-            for part, question in questions(round_id, (self.part,), draw=draw):
+            for part, question in questions(round_id, (self.part,), rows=self._rows, draw=draw):
                 opening = prover.open(question)
                 check_opening(opening, question, part, seed=seed, root=root, secret=self._secret)
         except WrongProof:
