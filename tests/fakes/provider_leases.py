@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from assay_node.protocol.assignment import SignedAssign
@@ -18,6 +18,7 @@ from assay_node.store.provider_leases import (
     SignedSet,
 )
 from assay_node.store.provider_runs import LoggedRun, Metered
+from assay_node.store.requester_usage import Usage
 from assay_node.store.undisturbed import undisturbed
 
 
@@ -32,6 +33,7 @@ class Tables:
     evidence: dict[Digest, KeptEvidence] = field(default_factory=dict)
     contacts: dict[str, SchedulerContact] = field(default_factory=dict)
     runs: dict[tuple[Digest, int], LoggedRun] = field(default_factory=dict)
+    usage: dict[Digest, tuple[Address, float, Usage]] = field(default_factory=dict)
     generation: int = 0
     full: bool = False
 
@@ -42,6 +44,7 @@ class MemoryLeases:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self.runs = MemoryRuns(tables)
+        self.usage = MemoryUsage(tables)
 
     @undisturbed
     async def add(self, lease: ProviderLease, assign: SignedAssign | None, *, event: str) -> bool:
@@ -288,6 +291,60 @@ class MemoryRuns:
         runs = self._tables.runs.values()
         newest = sorted(runs, key=lambda one: (-one.began_at, one.job, -one.attempt))
         return tuple(newest[:limit])
+
+
+class MemoryUsage:
+    """`RequesterUsage` over `Tables`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @undisturbed
+    async def reserve(self, job: Digest, requester: Address, *, seconds: int, now: float) -> bool:
+        await _turn(self._tables)
+        entry = (requester, now, Usage(jobs=1, seconds=seconds))
+        return self._tables.usage.setdefault(job, entry) is entry
+
+    @undisturbed
+    async def ran(self, job: Digest, *, seconds: int) -> None:
+        await _turn(self._tables)
+        self._change(job, lambda used: dataclasses.replace(used, seconds=seconds))
+
+    @undisturbed
+    async def moved(self, job: Digest, *, bytes_moved: int) -> None:
+        await _turn(self._tables)
+        self._change(
+            job, lambda used: dataclasses.replace(used, bytes_moved=used.bytes_moved + bytes_moved)
+        )
+
+    async def of(self, requester: Address, *, since: float) -> Usage:
+        return (await self.by_requester(since=since)).get(requester, Usage())
+
+    async def by_requester(self, *, since: float) -> dict[Address, Usage]:
+        await asyncio.sleep(0)
+        sums: dict[Address, Usage] = {}
+        for requester, at, used in self._tables.usage.values():
+            if at >= since:
+                before = sums.get(requester, Usage())
+                sums[requester] = Usage(
+                    jobs=before.jobs + 1,
+                    seconds=before.seconds + used.seconds,
+                    bytes_moved=before.bytes_moved + used.bytes_moved,
+                )
+        return sums
+
+    @undisturbed
+    async def forget_before(self, moment: float) -> int:
+        await _turn(self._tables)
+        old = [job for job, (_, at, _) in self._tables.usage.items() if at < moment]
+        for job in old:
+            del self._tables.usage[job]
+        return len(old)
+
+    def _change(self, job: Digest, change: Callable[[Usage], Usage]) -> None:
+        if job in self._tables.usage:
+            requester, at, used = self._tables.usage[job]
+            self._tables.usage[job] = (requester, at, change(used))
 
 
 async def _turn(tables: Tables) -> None:

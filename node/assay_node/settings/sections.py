@@ -131,8 +131,8 @@ class ProofSettings(Section):
         description="How long a proof computes at the advertised figure. Longer is surer: 20 round "
         "trips at least are computed.",
     )
-    age_s_max: Interval = Field(
-        default=172_800.0, description="Seconds after which a proof shows nothing any more."
+    age_s_max: Seconds = Field(
+        default=172_800, description="Seconds after which a proof shows nothing any more."
     )
     together: int = Field(
         default=8,

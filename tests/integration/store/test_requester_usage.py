@@ -8,14 +8,18 @@ import pytest
 from assay_node.protocol.ids import Address, Digest
 from assay_node.store.database import open_database
 from assay_node.store.requester_usage import RequesterUsage, Usage
+from tests.fakes.provider_leases import MemoryUsage, Tables
 
 EVE = Address("0x" + "ee" * 20)
 BOB = Address("0x" + "bb" * 20)
 JOBS = [Digest(bytes([n]) * 32) for n in range(4)]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 async def usage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RequesterUsage]:
+    if request.param == "memory":
+        yield MemoryUsage(Tables())  # type: ignore[misc]
+        return
     sqlite = request.param == "sqlite"
     url = (
         f"sqlite:///{tmp_path}/provider.sqlite"

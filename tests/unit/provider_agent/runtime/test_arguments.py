@@ -92,6 +92,7 @@ def test_a_grant_shows_its_nodes_and_files_before_the_rest_is_closed() -> None:
         staging=STAGING,
         python_bound=False,
         exact_torch_bound=False,
+        wasm_bound=False,
         environment={},
         gpus=grant,
     )
@@ -111,6 +112,7 @@ def test_what_is_hidden_is_empty_and_closed_after_proc_is_there() -> None:
         staging=STAGING,
         python_bound=False,
         exact_torch_bound=False,
+        wasm_bound=False,
         environment={},
         hidden=("/proc/driver/nvidia",),
     )
