@@ -10,6 +10,7 @@ from assay_node.protocol.ids import Address, Digest
 from assay_node.protocol.job_spec import Resources
 from assay_node.protocol.order import Order
 from assay_node.protocol.units import size_to_text
+from assay_node.store.availability import StoreUnavailable
 from assay_node.store.provider_leases import ProviderLease
 from assay_node.store.requester_usage import Usage
 from assay_provider.lease_book import LeaseBook, order_of
@@ -110,8 +111,11 @@ class RequesterLimits:
         check_bytes(self.limits, used=await self._used(order.requester), resources=resources)
 
     async def moved(self, job: Digest, bytes_moved: int) -> None:
-        """Count what was fetched and kept for a job."""
-        await self.book.store.usage.moved(job, bytes_moved=bytes_moved)
+        """Count what was fetched and kept for a job; a run is not given up for lack of a count."""
+        try:
+            await self.book.store.usage.moved(job, bytes_moved=bytes_moved)
+        except StoreUnavailable as error:
+            self.book.outage.failed(error)
 
     async def _used(self, requester: Address) -> Usage:
         return await self.book.store.usage.of(requester, since=self.clock.now() - DAY_S)

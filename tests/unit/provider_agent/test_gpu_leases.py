@@ -114,8 +114,8 @@ async def test_a_slot_whose_gpu_fails_takes_no_more_leases(world: World, machine
     assert world.scheduler.hand_backs == []
 
 
-def _settings(tmp_path: Path, **changes: object) -> ProviderSettings:
-    return ProviderSettings(home=tmp_path, operator=OPERATOR, **changes)
+def _settings(tmp_path: Path, **changes: object) -> Settings:
+    return Settings(provider=ProviderSettings(home=tmp_path, operator=OPERATOR, **changes))
 
 
 async def test_the_supply_has_the_class_of_its_gpus_unless_the_owner_names_one(
@@ -125,7 +125,7 @@ async def test_the_supply_has_the_class_of_its_gpus_unless_the_owner_names_one(
     supply = compose._supply(settings, 1, machine.gpus)
     assert supply.hardware_class == hardware_class_digest("nvidia-h100-80gb-hbm3")
     assert (supply.slot.gpus, len(supply.gpus)) == (1, 2)
-    named = settings.model_copy(update={"hardware_class": "cpu-x86_64"})
+    named = _settings(tmp_path, slots=2, hardware_class="cpu-x86_64")
     assert compose._supply(named, 1, machine.gpus).hardware_class == hardware_class_digest(
         "cpu-x86_64"
     )
@@ -138,7 +138,7 @@ def test_everybody_else_finds_the_same_class(
 ) -> None:
     found = FoundGpus()
     monkeypatch.setattr(hardware_class, "offered_gpus", lambda settings: found)
-    mine = _settings(tmp_path)
+    mine = _settings(tmp_path).provider
     assert hardware_class.hardware_class_of(mine) == f"cpu-{platform.machine()}"
     found = FoundGpus(assignment=Assignment(slots=((GpuDevice(facts=H100),),)))
     assert hardware_class.hardware_class_of(mine) == "nvidia-h100-80gb-hbm3"
