@@ -1,4 +1,4 @@
-"""`assay provider init | run | status | evidence`: sell this machine's compute."""
+"""`assay provider init | run | status | metering | evidence`: sell this machine's compute."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 
 from assay_node.cli import output
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
+from assay_node.cli.provider_metering import metering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,9 @@ def evidence(
     With --to it writes what proves it; `assay scheduler report FILE` takes the scheduler's bond.
     """
     output.run(_evidence(output.settings(), to, as_json=as_json))
+
+
+app.command("metering")(metering)
 
 
 async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -> None:
