@@ -9,6 +9,7 @@ import typer
 from assay_node.cli import output, provider_owner, provider_status
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 from assay_node.cli.provider_gpus import gpus
+from assay_node.cli.provider_metering import metering
 
 if TYPE_CHECKING:
     from assay_node.settings import Settings
@@ -91,6 +92,7 @@ def evidence(
 
 for _more in (provider_status, provider_owner):
     app.registered_commands += _more.app.registered_commands
+app.command("metering")(metering)
 
 
 async def _init(settings: "Settings", seats: int, *, yes: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.job_spec import Resources
 from assay_node.protocol.offer import open_offer
 from assay_node.protocol.units import GIB
-from assay_node.settings import ProviderSettings, load_settings
+from assay_node.settings import ProviderSettings, Settings, load_settings
 from assay_provider import compose
 from assay_provider.gpus.device import GpuDevice
 from assay_provider.gpus.driver import GpuProcess, ProcessKind
