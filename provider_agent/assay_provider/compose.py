@@ -20,6 +20,7 @@ from assay_node.chain.wallet import WalletChain
 from assay_node.network import open_network, peer_id_of
 from assay_node.ports import OrderSigner
 from assay_node.private_files import private_directory
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId, address
@@ -33,6 +34,8 @@ from assay_provider.assembly import ProviderParts
 from assay_provider.break_even import check_price
 from assay_provider.daemon import serve
 from assay_provider.inventory.activity import OwnerSigns
+from assay_provider.inventory.benchmark.record import standing
+from assay_provider.inventory.benchmark.running import machine_facts
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -123,7 +126,11 @@ async def open_provider(
     ):
         supply = await asyncio.to_thread(_supply, mine, chain.chain_id)
         activity = await asyncio.to_thread(_activity, mine, supply)
-        supply = replace(supply, exact=await _exact_support(mine, sandbox))
+        supply = replace(
+            supply,
+            exact=await _exact_support(mine, sandbox),
+            benchmark=await asyncio.to_thread(_benchmark, mine, supply),
+        )
         await _warn_without_gas(chain, signer.address)
         parts = ProviderParts(
             network=network,
@@ -162,6 +169,15 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
             "transactions",
             signer,
         )
+
+
+def _benchmark(settings: ProviderSettings, supply: Supply) -> Benchmark | None:
+    """Return what was measured of this machine as it is, for the offer."""
+    facts = machine_facts(detect_machine(settings.home), supply.gpus)
+    found = standing(settings.home, facts, now=time.time())
+    for warning in found.warnings:
+        logger.warning("%s", warning)
+    return found.benchmark
 
 
 def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:

@@ -262,13 +262,21 @@ def _gpu(gpu: Document) -> str:
 
 
 def _known(document: Document) -> Iterator[str]:
-    """What was found out about this machine: exact jobs, the newest proof."""
+    """What was found out about this machine: exact jobs, benchmark, the newest proof."""
     if document["exact"] is not None:
         yield exact_line(document["exact"])
     daemon = document["daemon"]
     if daemon is not None:
+        yield _benchmark(daemon["benchmark"])
         proof = daemon["last_proof"]
         yield "last proof: none was asked for yet" if proof is None else _proof(proof)
+
+
+def _benchmark(benchmark: Document | None) -> str:
+    if benchmark is None:
+        return "benchmark: none is offered; measure with: assay provider benchmark"
+    again = "; measure again: assay provider benchmark" if benchmark["is_old"] else ""
+    return f"benchmark: measured {span(benchmark['age_s'])} ago{again}"
 
 
 def _proof(proof: Document) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from assay_node.protocol import cid as cids
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.errors import AssayError, LocalError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.job_spec import Resources
@@ -376,3 +377,18 @@ async def test_a_second_daemon_in_the_same_home_does_not_start(world: World) -> 
         with pytest.raises(LocalError, match=r"provider\.home"):
             async with world.daemon():
                 pass
+
+
+async def test_the_offer_carries_what_was_measured_under_its_signature(world: World) -> None:
+    measured = Benchmark(
+        measured_at=int(NOW) - 40 * 86_400,
+        devices=(),
+        disk_read_bytes_per_second=5,
+        disk_write_bytes_per_second=6,
+        network_bytes_per_second=0,
+    )
+    async with world.daemon(benchmark=measured):
+        await introduced(world)
+        assert newest_offer(world).benchmark == measured
+        shown = (await ask(world, "status"))["benchmark"]
+        assert (shown["age_s"], shown["is_old"]) == (40 * 86_400, True)
