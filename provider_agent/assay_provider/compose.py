@@ -22,6 +22,7 @@ from assay_node.chain.wallet import WalletChain
 from assay_node.network import open_network, peer_id_of
 from assay_node.ports import Artifacts, OrderSigner
 from assay_node.private_files import private_directory
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.hardware_class import hardware_class_digest
 from assay_node.protocol.ids import Address, PeerId, address
@@ -52,6 +53,8 @@ from assay_provider.environments.preparation import (
 from assay_provider.gpus.opening import open_gpus
 from assay_provider.gpus.slot_gpus import SlotGpus
 from assay_provider.inventory.activity import OwnerSigns
+from assay_provider.inventory.benchmark.record import standing
+from assay_provider.inventory.benchmark.running import machine_facts
 from assay_provider.inventory.exact import ExactSupport
 from assay_provider.inventory.exact_record import exact_support, write_status
 from assay_provider.inventory.machine import Machine, detect_machine
@@ -203,7 +206,11 @@ async def _open_parts(
         await asyncio.to_thread(leftovers.write_report, home, found)
         supply = await asyncio.to_thread(_supply, settings, chain.chain_id, gpus)
         activity = await asyncio.to_thread(_activity, mine, supply)
-        supply = replace(supply, exact=await _exact_support(mine, sandbox))
+        supply = replace(
+            supply,
+            exact=await _exact_support(mine, sandbox),
+            benchmark=await asyncio.to_thread(_benchmark, mine, supply),
+        )
         await _warn_without_gas(chain, signer.address)
         clock = SteadyClock()
         async with _open_environments(mine, bubblewrap, artifacts) as environments:
@@ -276,6 +283,15 @@ async def _warn_without_gas(chain: WalletChain, signer: Address) -> None:
             "transactions",
             signer,
         )
+
+
+def _benchmark(settings: ProviderSettings, supply: Supply) -> Benchmark | None:
+    """Return what was measured of this machine as it is, for the offer."""
+    facts = machine_facts(detect_machine(settings.home), supply.gpus)
+    found = standing(settings.home, facts, now=time.time())
+    for warning in found.warnings:
+        logger.warning("%s", warning)
+    return found.benchmark
 
 
 def _activity(settings: ProviderSettings, supply: Supply) -> OwnerSigns | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay_node.cli import output, provider_owner, provider_status
+from assay_node.cli import output, provider_benchmark, provider_owner, provider_status
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 from assay_node.cli.provider_gpus import gpus
 from assay_node.cli.provider_metering import metering
@@ -90,7 +90,7 @@ def evidence(
     output.run(_evidence(output.settings(), to, as_json=as_json))
 
 
-for _more in (provider_status, provider_owner):
+for _more in (provider_status, provider_owner, provider_benchmark):
     app.registered_commands += _more.app.registered_commands
 app.command("metering")(metering)
 

@@ -275,12 +275,14 @@ def _gpu(gpu: Document) -> str:
 
 
 def _known(document: Document) -> Iterator[str]:
-    """What was found out about this machine: exact jobs, the newest proof."""
+    """What was found out about this machine: exact jobs, benchmark, the newest proof."""
     if document["exact"] is not None:
         yield exact_line(document["exact"])
     if document["environments"] is not None:
         yield environments_line(document["environments"])
     yield proofs_line(document["proofs"])
+    if document["daemon"] is not None:
+        yield _benchmark(document["daemon"]["benchmark"])
 
 
 def proofs_line(proofs: Document) -> str:
@@ -294,6 +296,13 @@ def proofs_line(proofs: Document) -> str:
         f"{newest['verifier']}{why}; {proofs['rounds']} so far kept the slots from jobs for "
         f"{span(proofs['busy_seconds'])}"
     )
+
+
+def _benchmark(benchmark: Document | None) -> str:
+    if benchmark is None:
+        return "benchmark: none is offered; measure with: assay provider benchmark"
+    again = "; measure again: assay provider benchmark" if benchmark["is_old"] else ""
+    return f"benchmark: measured {span(benchmark['age_s'])} ago{again}"
 
 
 def _job_row(job: Document) -> tuple[str, ...]:

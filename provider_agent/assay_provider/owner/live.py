@@ -10,6 +10,7 @@ from typing import Any
 from assay_node.ports import Clock
 from assay_node.protocol.ids import Address, to_hex
 from assay_node.store.provider_leases import ProviderLease
+from assay_provider.inventory.benchmark.record import OLD_S
 from assay_provider.inventory.sensors import Sensors
 from assay_provider.lease_book import LeaseBook, order_of
 from assay_provider.lease_machine import HOLDS_SLOT, State
@@ -58,7 +59,15 @@ class LiveStatus:
             "schedule": schedule_document(self.gate, self.supply.owner.schedule),
             "machine": asdict(sensors),
             "requesters_last_day": {name: asdict(usage) for name, usage in used.items()},
+            "benchmark": self._benchmark(now),
         }
+
+    def _benchmark(self, now: float) -> dict[str, Any] | None:
+        offered = self.supply.benchmark
+        if offered is None:
+            return None
+        age_s = max(0.0, now - offered.measured_at)
+        return {"measured_at": offered.measured_at, "age_s": age_s, "is_old": age_s > OLD_S}
 
     def _drain(self, leases: tuple[ProviderLease, ...]) -> dict[str, Any] | None:
         drain = self.gate.drain

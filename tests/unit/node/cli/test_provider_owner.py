@@ -90,3 +90,16 @@ def test_a_price_is_shown_and_refused_below_cost(
 def test_status_before_the_first_start(assay: Assay, provider: Path) -> None:
     refused = assay("provider", "status", "--follow", "--json")
     assert (refused.code, "assay provider run" in refused.err) == (1, True)
+
+
+def test_jobs_that_run_are_not_measured(
+    assay: Assay, provider: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def daemon(*_: object, **__: object) -> object:
+        return {"slots": {"held": 2}, "refusing": None}
+
+    monkeypatch.setattr("assay_provider.owner.control.ask_daemon", daemon)
+    refused = assay("provider", "benchmark")
+    assert refused.code == 1
+    assert "2 job(s) run here, and would be measured too" in refused.err
+    assert "assay provider drain --stay --wait" in refused.err

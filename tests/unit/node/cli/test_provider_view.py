@@ -30,6 +30,7 @@ def a_daemon(**changes: Any) -> dict[str, Any]:
             "unknown": [],
         },
         "requesters_last_day": {},
+        "benchmark": None,
         **changes,
     }
 
@@ -105,6 +106,7 @@ def test_a_running_daemon_in_words() -> None:
     assert "metered on settled jobs: $2.00, of which $1.60 today" in shown
     assert "machine: x86_pkg_temp 61 °C, processor 45 W" in shown
     assert "last proof: none was asked for yet" in shown
+    assert "benchmark: none is offered" in shown
     assert "scheduler 0xscheduler connected" in shown
     assert "closed, 5 s ok: settled" in shown
     assert "schedule:" not in shown
@@ -137,6 +139,11 @@ def test_without_a_daemon_or_with_a_silent_one() -> None:
         (
             {"schedule": a_schedule(idle_only=True, signs=["input"], unknown=["no desktop"])},
             "  the owner is seen by: input; no desktop",
+        ),
+        ({"benchmark": {"age_s": 7200.0, "is_old": False}}, "benchmark: measured 2 h ago"),
+        (
+            {"benchmark": {"age_s": 40 * 86_400.0, "is_old": True}},
+            "benchmark: measured 40 d ago; measure again: assay provider benchmark",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from assay_node.protocol import cid as cids
+from assay_node.protocol.benchmark import Benchmark
 from assay_node.protocol.errors import AssayError, LocalError
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.job_spec import Resources
@@ -368,3 +369,18 @@ async def test_the_live_document_tells_of_each_job(world: World) -> None:
     assert document["schedule"]["is_open"]
     with pytest.raises(NoDaemon):
         await ask(world, "status")
+
+
+async def test_the_offer_carries_what_was_measured_under_its_signature(world: World) -> None:
+    measured = Benchmark(
+        measured_at=int(NOW) - 40 * 86_400,
+        devices=(),
+        disk_read_bytes_per_second=5,
+        disk_write_bytes_per_second=6,
+        network_bytes_per_second=0,
+    )
+    async with world.daemon(benchmark=measured):
+        await introduced(world)
+        assert newest_offer(world).benchmark == measured
+        shown = (await ask(world, "status"))["benchmark"]
+        assert (shown["age_s"], shown["is_old"]) == (40 * 86_400, True)
