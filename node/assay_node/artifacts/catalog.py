@@ -83,24 +83,18 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Shut out every other writer, in this process and in others, and commit at the end.
-
-        Raises:
-            LocalError: the catalog cannot be written, for a full disk most often. Nothing changed.
-        """
+        """Shut out every other writer, in this process and in others, and commit at the end."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException as error:
+            except BaseException:
                 self._roll_back()
-                if isinstance(error, sqlite3.OperationalError):
-                    raise LocalError(f"the artifact store cannot be written: {error}") from error
                 raise
 
     def _roll_back(self) -> None:
-        """End a transaction. SQLite may have ended it already, when its disk was full."""
+        """End a transaction, which SQLite has done itself already when its disk was full."""
         if self._connection.in_transaction:
             with suppress(sqlite3.OperationalError):
                 self._connection.execute("ROLLBACK")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from assay_node.artifacts import ArtifactSettings, EmbeddedArtifacts, open_artifacts
+from assay_node.artifacts.catalog import Catalog, Pin
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.ids import Cid
 from tests.integration.artifacts.trees import ROOMY, noise, write_tree
@@ -61,7 +63,7 @@ async def test_a_full_disk_fails_what_is_asked_and_breaks_nothing(
 
         with pytest.raises((LocalError, OSError), match=r"full|No space left"):
             await store.add(large, limits=ROOMY)
-        with pytest.raises(LocalError, match="cannot be written: database or disk is full"):
+        with pytest.raises(LocalError, match="catalog failed: database or disk is full"):
             await pin_often(store, kept)
         assert (await store.usage()).used_bytes == used
         assert not list((disk / "store" / "partial").iterdir())
@@ -72,3 +74,21 @@ async def test_a_full_disk_fails_what_is_asked_and_breaks_nothing(
         await store.pin(added, owner="after")
         assert await store.has(added)
         assert await store.has(kept)
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    """After an error of its disk SQLite may leave the transaction to whoever began it."""
+    catalog = Catalog(tmp_path)
+    deny = [sqlite3.SQLITE_DENY]
+
+    def authorize(action: int, operation: str | None, *_: object) -> int:
+        return deny[0] if (action, operation) == (sqlite3.SQLITE_TRANSACTION, "COMMIT") else 0
+
+    catalog._connection.set_authorizer(authorize)
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        catalog.pin(Pin(owner="x", cid=Cid("bafy"), bytes=1))
+    deny[0] = sqlite3.SQLITE_OK
+    assert catalog.pins() == ()
+    catalog.pin(Pin(owner="y", cid=Cid("bafy"), bytes=1))
+    assert [pin.owner for pin in catalog.pins()] == ["y"]
+    catalog.close()
