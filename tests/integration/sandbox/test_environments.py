@@ -118,7 +118,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 async def build_workshop(folder: Path) -> Workshop:
-    files = {"greeting.py": b"TEXT = 'hello from a wheel'\n"}
+    files = {"greeting.py": b"TEXT = 'hello from a wheel'\ndef hello(): return TEXT\n"}
     wheel = write_wheel(folder / "index", "greeting", files)
     asked = folder / "requirements.txt"
     asked.write_text(f"--no-index\n--find-links {wheel.parent}\ngreeting\n")
@@ -132,7 +132,7 @@ async def build_workshop(folder: Path) -> Workshop:
             python=sys.executable,
             machine=platform.machine(),
         )
-        built = await builder.from_requirements(asked, name="test", python=None, base=None)
+        built = await builder.from_requirements(asked, name="test")
     return Workshop(folder=folder, cache=cache, cid=built.cid, manifest=built.manifest)
 
 
@@ -470,6 +470,36 @@ async def test_packing_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     finally:
         script.unlink()
     assert not processes_of(UID)
+
+
+async def test_compiled_files_are_taken_as_they_are(
+    in_environment, workshop: Workshop, tmp_path: Path
+) -> None:
+    """Built twice they have one CID, and Python uses them without a look at their sources."""
+    asked, built = workshop.folder / "requirements.txt", []
+    async with workshop.store() as store:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            builder = Builder(
+                artifacts=store,
+                scratch=tmp_path / name,
+                python=sys.executable,
+                machine=platform.machine(),
+            )
+            built.append(await builder.from_requirements(asked, name="test", compiled=True))
+        assert built[0].cid == built[1].cid != workshop.cid
+        code = (
+            "import greeting, os, importlib.util as u; print(greeting.__cached__);"
+            " print(os.path.exists(greeting.__cached__), greeting.hello.__code__.co_filename);"
+            " print(u.MAGIC_NUMBER == open(greeting.__cached__, 'rb').read(4),"
+            " open(greeting.__cached__, 'rb').read(8)[4])"
+        )
+        async with workshop.environments(store).root(built[0].cid, here) as root:
+            result = await in_environment("python", "-c", code, root=root)
+    site = f"/opt/environment/lib/python{workshop.manifest.python}/site-packages"
+    lines = result.log_tail.decode().splitlines()
+    assert lines[0].startswith(f"{site}/__pycache__/greeting.cpython-")
+    assert lines[1:] == [f"True {site}/greeting.py", "True 1"]
 
 
 async def test_the_same_layer_gives_the_same_image(workshop: Workshop) -> None:

@@ -18,6 +18,7 @@ from assay_node.protocol.environment import (
 )
 from assay_node.protocol.errors import LocalError, MalformedMessage
 from assay_node.protocol.ids import Cid
+from assay_provider.environments.building.bytecode import compile_python
 from assay_provider.environments.building.host_base import find_interpreter, host_base
 from assay_provider.environments.building.merged import Merged
 from assay_provider.environments.building.oci_archive import ImageArchive, image_layer
@@ -65,20 +66,34 @@ class Builder:
     _merged: Merged = field(default_factory=Merged)
 
     async def from_requirements(
-        self, requirements: Path, *, name: str, python: str | None, base: Path | None
+        self,
+        requirements: Path,
+        *,
+        name: str,
+        python: str | None = None,
+        base: Path | None = None,
+        compiled: bool = False,
     ) -> Built:
         """Make an environment of a requirements file above a base.
 
-        That is an image archive, a folder, or by default this machine's Python.
+        Args:
+            requirements: what pip is asked for.
+            name: for people.
+            python: a version such as 3.11; None takes `self.python`, or what the base has.
+            base: an image archive or a folder; None takes this machine's Python.
+            compiled: whether Python files go along compiled; only for this machine's Python.
 
         Raises:
             LocalError: with what to do about it.
         """
         async with self._building():
+            compiler = None
             if base is None:
                 interpreter = await asyncio.to_thread(find_interpreter, python, self.python)
                 self.tell(f"packing Python {interpreter.version} of this machine")
-                await self._add(await asyncio.to_thread(host_base, interpreter))
+                tree = await asyncio.to_thread(host_base, interpreter)
+                compiler = interpreter.program if compiled else None
+                await self._add_compiled(tree, compiler, "base")
                 variables: Mapping[str, str] = {}
                 fetcher = str(interpreter.program) if python else self.python
                 target = self._target(python, variables, foreign=False)
@@ -91,7 +106,8 @@ class Builder:
             folder.mkdir()
             wheels = await download_wheels(requirements, fetcher, target, folder)
             self.tell(f"packing {len(wheels)} wheels")
-            await self._add(await asyncio.to_thread(packages_tree, wheels, target))
+            tree = await asyncio.to_thread(packages_tree, wheels, target)
+            await self._add_compiled(tree, compiler, "packages")
             path = f"/{FOLDER_INSIDE}/bin:{variables.get('PATH', PATH_INSIDE)}"
             return await self._finish(name, {**variables, "PATH": path}, target.version)
 
@@ -118,6 +134,14 @@ class Builder:
             await self._add(await asyncio.to_thread(tree_of_folder, folder))
             found = self._merged.find_python(None, PATH_INSIDE)
             return await self._finish(name, {}, found[1] if found else None)
+
+    async def _add_compiled(self, tree: Tree, compiler: Path | None, name: str) -> None:
+        if compiler is not None:
+            self.tell(f"compiling the Python files of the {name}")
+            folder = self.scratch / f"compiled-{name}"
+            folder.mkdir()
+            await compile_python(tree, compiler, folder)
+        await self._add(tree)
 
     async def _add_base(self, base: Path) -> Mapping[str, str]:
         if await asyncio.to_thread(base.is_dir):

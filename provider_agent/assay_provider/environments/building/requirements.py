@@ -107,32 +107,34 @@ def packages_tree(wheels: Sequence[Path], target: Target) -> Tree:
 def _add_wheel(tree: Tree, wheel: Path, target: Target) -> None:
     library = f"{FOLDER_INSIDE}/lib/python{target.version}/site-packages"
     include = f"{FOLDER_INSIDE}/include/site/python{target.version}"
-    with zipfile.ZipFile(wheel) as archive:
-        folder = _information_folder(archive, wheel)
-        data = folder.removesuffix(".dist-info") + ".data"
-        places = {
-            "purelib": library,
-            "platlib": library,
-            "headers": f"{include}/{folder.split('-')[0]}",
-            "scripts": f"{FOLDER_INSIDE}/bin",
-            "data": FOLDER_INSIDE,
-        }
-        for info in archive.infolist():
-            path = inner_path(info.filename)
-            if info.is_dir() or not path:
-                continue
-            top, _, rest = path.partition("/")
-            if top != data:
-                _add_member(tree, f"{library}/{path}", wheel, info)
-                continue
-            scheme, _, rest = rest.partition("/")
-            if scheme == "scripts":
-                _add_script(tree, f"{places[scheme]}/{rest}", archive.read(info))
-            else:
-                _add_member(tree, f"{places[scheme]}/{rest}", wheel, info)
-        tree.add_bytes(f"{library}/{folder}/INSTALLER", b"assay\n")
-        if f"{folder}/entry_points.txt" in archive.namelist():
-            _add_entry_points(tree, archive.read(f"{folder}/entry_points.txt").decode())
+    # Open as long as the tree: its files are read when the layer is written, and reading the table
+    # of a wheel with thousands of files for each of them takes minutes.
+    archive = zipfile.ZipFile(wheel)
+    folder = _information_folder(archive, wheel)
+    data = folder.removesuffix(".dist-info") + ".data"
+    places = {
+        "purelib": library,
+        "platlib": library,
+        "headers": f"{include}/{folder.split('-')[0]}",
+        "scripts": f"{FOLDER_INSIDE}/bin",
+        "data": FOLDER_INSIDE,
+    }
+    for info in archive.infolist():
+        path = inner_path(info.filename)
+        if info.is_dir() or not path:
+            continue
+        top, _, rest = path.partition("/")
+        if top != data:
+            _add_member(tree, f"{library}/{path}", archive, info)
+            continue
+        scheme, _, rest = rest.partition("/")
+        if scheme == "scripts":
+            _add_script(tree, f"{places[scheme]}/{rest}", archive.read(info))
+        else:
+            _add_member(tree, f"{places[scheme]}/{rest}", archive, info)
+    tree.add_bytes(f"{library}/{folder}/INSTALLER", b"assay\n")
+    if f"{folder}/entry_points.txt" in archive.namelist():
+        _add_entry_points(tree, archive.read(f"{folder}/entry_points.txt").decode())
 
 
 def _information_folder(archive: zipfile.ZipFile, wheel: Path) -> str:
@@ -143,17 +145,13 @@ def _information_folder(archive: zipfile.ZipFile, wheel: Path) -> str:
     return found[0]
 
 
-def _add_member(tree: Tree, path: str, wheel: Path, info: zipfile.ZipInfo) -> None:
+def _add_member(tree: Tree, path: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     executable = bool(info.external_attr >> 16 & 0o111)
-    tree.add_file(
-        path, size=info.file_size, content=lambda: _member(wheel, info), executable=executable
-    )
 
-
-def _member(wheel: Path, info: zipfile.ZipInfo) -> BinaryIO:
-    """Open one file of a wheel; the wheel closes with it."""
-    with zipfile.ZipFile(wheel) as archive:
+    def content() -> BinaryIO:
         return cast("BinaryIO", archive.open(info))
+
+    tree.add_file(path, size=info.file_size, content=content, executable=executable)
 
 
 def _add_script(tree: Tree, path: str, text: bytes) -> None:
