@@ -83,7 +83,15 @@ named here are. Names are ATen's; an in-place or `out=` form is the operation an
 is not here is refused with `UnsupportedOp`.
 """
 
-WIRE_MODULES: Final = ("messages", "offer", "order", "receipt", "assignment", "job_spec")
+WIRE_MODULES: Final = (
+    "messages",
+    "offer",
+    "order",
+    "receipt",
+    "assignment",
+    "job_spec",
+    "hardware_proof",
+)
 
 
 def main() -> int:

@@ -131,8 +131,11 @@ class ProofSettings(Section):
         description="How long a proof computes at the advertised figure. Longer is surer: 20 round "
         "trips at least are computed.",
     )
-    age_s_max: Interval = Field(
-        default=172_800.0, description="Seconds after which a proof shows nothing any more."
+    age_s_max: float = Field(
+        default=172_800.0,
+        gt=0,
+        le=90 * 86_400,
+        description="Seconds after which a proof shows nothing any more.",
     )
     together: int = Field(
         default=8,
