@@ -91,6 +91,7 @@ WIRE_MODULES: Final = (
     "assignment",
     "job_spec",
     "environment",
+    "hardware_proof",
 )
 
 

@@ -11,7 +11,6 @@ Source: R. Freivalds, Probabilistic machines can use less running time, 1977.
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,7 +81,8 @@ def check_opening(
     """
     assert secret.size == part.size, "a secret is for one side"
     values = _values(opening, question, part)  # 1
-    if np.abs(values.astype(np.int64)).max() > part.size * ENTRY_MAX**2:  # 2
+    largest = part.size * ENTRY_MAX**2
+    if values.max() > largest or values.min() < -largest:  # 2
         raise WrongProof("an opened row has entries that no product can have")
     places = zip(question.works, question.rows, strict=True)
     for index, (work, row) in enumerate(places):
@@ -121,14 +121,12 @@ def _check_rows(
     seed: Digest,
     secret: Secret,
 ) -> None:
-    left = _rows_of_a(question.rows, part, secret.beacon)
+    permutations = {
+        work: permutation_of(seed, question.part, work, part.size) for work in set(question.works)
+    }
     for index, (work, row) in enumerate(zip(question.works, question.rows, strict=True)):
-        permutation = permutation_of(seed, question.part, work, part.size)
-        mixed = mixed_rows(left[index : index + 1], permutation)[0]
+        left = rows_of(secret.beacon, part.size, Matrix.A, row, 1)
+        mixed = mixed_rows(left, permutations[work])[0]
         due = int(mixed.astype(np.int64) @ secret.image)
         if int(values[index].astype(np.int64) @ secret.vector) != due:
             raise WrongProof(f"row {row} of product {work} is not that row of the product")
-
-
-def _rows_of_a(rows: Sequence[int], part: ProofPart, beacon: Digest) -> npt.NDArray[np.int16]:
-    return np.concatenate([rows_of(beacon, part.size, Matrix.A, row, 1) for row in rows])

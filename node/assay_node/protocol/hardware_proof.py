@@ -18,9 +18,6 @@ from assay_node.protocol.units import check_uint
 SIZES: Final = (256, 512, 1024, 2048, 4096, 8192)
 """Sides of the matrices. Beyond 8192 a sum of products can leave the integers that float32 holds
 (2^24 is 8.5 of its standard deviations there); below 256 hashing outweighs multiplying."""
-WORKS_MIN: Final = 2
-"""The fewest products that a side is chosen for. Few large ones are better than many small ones:
-less of the time goes into hashing."""
 WORKS_MAX: Final = 2048
 """A prover keeps 32 bytes for each row of each product: half a GiB at most."""
 ROWS_OPENED: Final = 256
@@ -274,13 +271,12 @@ def claims(benchmark: Benchmark | None, gpus: Sequence[Digest]) -> dict[Digest |
 def sized_part(device: Digest | None, claim: int, seconds: float) -> ProofPart:
     """Return what a device that advertises `claim` MFLOPS computes in about `seconds`.
 
-    The largest side of which at least `WORKS_MIN` products fit: the larger, the less is hashed for
-    what is computed.
+    The largest side of which a product fits: the larger, the less is hashed for what is computed.
     """
     operations = (claim or UNCLAIMED_MFLOPS) * 1e6 * seconds
-    fitting = [size for size in SIZES if operations >= WORKS_MIN * 2 * size**3]
+    fitting = [size for size in SIZES if operations >= 2 * size**3]
     size = max(fitting, default=SIZES[0])
-    works = min(max(WORKS_MIN, round(operations / (2 * size**3))), WORKS_MAX)
+    works = min(max(1, round(operations / (2 * size**3))), WORKS_MAX)
     return ProofPart(device=device, size=size, works=works)
 
 

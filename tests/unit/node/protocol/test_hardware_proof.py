@@ -69,14 +69,14 @@ def measured_device(device: Digest | None, **gemm: int) -> DeviceBenchmark:
 
 @pytest.mark.parametrize(
     ("claim", "size"),
-    [(0, 2048), (5_000, 2048), (150_000, 4096), (200_000, 8192), (80_000_000, 8192)],
+    [(0, 4096), (5_000, 2048), (80_000, 4096), (150_000, 8192), (80_000_000, 8192)],
 )
 def test_a_device_computes_for_about_as_long_as_asked(claim, size):
     part = sized_part(None, claim, 12)
     assert part.size == size
     seconds = part.operations / 1e6 / (claim or 20_000)
     assert 9 < seconds < 15
-    assert 2 <= part.works <= WORKS_MAX
+    assert 1 <= part.works <= WORKS_MAX
 
 
 def test_the_fastest_device_is_bounded_by_what_a_prover_keeps():
