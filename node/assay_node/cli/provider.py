@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay_node.cli import output, provider_benchmark, provider_owner, provider_status
+from assay_node.cli import (
+    output,
+    provider_benchmark,
+    provider_owner,
+    provider_status,
+    provider_unit,
+)
 from assay_node.cli.output import JsonOption, PasswordFileOption, YesOption
 from assay_node.cli.provider_gpus import gpus
 from assay_node.cli.provider_metering import metering
@@ -71,7 +77,7 @@ def run(
             "password_file": password_file,
         }
     )
-    output.start_logging(settings.log_level)
+    output.start_logging(settings)
     output.run(_run(settings, as_json=as_json))
 
 
@@ -90,7 +96,7 @@ def evidence(
     output.run(_evidence(output.settings(), to, as_json=as_json))
 
 
-for _more in (provider_status, provider_owner, provider_benchmark):
+for _more in (provider_status, provider_owner, provider_benchmark, provider_unit):
     app.registered_commands += _more.app.registered_commands
 app.command("metering")(metering)
 

@@ -44,7 +44,7 @@ def run(
             "password_file": password_file,
         }
     )
-    output.start_logging(settings.log_level)
+    output.start_logging(settings)
     output.run(_run(settings, _wallet(settings), as_json=as_json))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from assay_node.protocol.units import GIB
+from assay_node.protocol.units import GIB, MIB
 from assay_node.settings.kinds import (
     Bytes,
     DatabaseUrl,
@@ -268,6 +268,18 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much a daemon logs."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines for people, or one JSON document a line."
+    )
+    log_file: FullPath | None = Field(
+        default=None, description="File that a daemon logs to, instead of standard error."
+    )
+    log_file_bytes_max: Bytes = Field(
+        default=16 * MIB, description="Size at which a new log file is begun."
+    )
+    log_files_kept: int = Field(
+        default=5, ge=1, le=1000, description="Older log files that are kept: `.1` is the newest."
     )
     chain: ChainSettings = Field(default_factory=ChainSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
