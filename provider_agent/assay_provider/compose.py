@@ -107,6 +107,7 @@ async def open_provider(
         instance=peer_id_of(key)[-INSTANCE_CHARACTERS:],
         uid_first=mine.uid_first,
         slots_max=mine.slots,
+        oci_runtime=mine.sandbox.oci_runtime,
     )
     async with (
         open_chain(chain_settings(settings), signer) as chain,

@@ -11,6 +11,7 @@ from typing import Final
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
 MS_NOSUID: Final = 0x2
 MS_NODEV: Final = 0x4
 MS_BIND: Final = 0x1000
@@ -18,6 +19,7 @@ MS_REC: Final = 0x4000
 MS_SLAVE: Final = 1 << 19
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
+MNT_DETACH: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -27,6 +29,7 @@ _libc.mount.argtypes = (
     ctypes.c_ulong,
     ctypes.c_char_p,
 )
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
 def unshare(flags: int) -> None:
@@ -63,6 +66,11 @@ def tmpfs(target: Path, *, size_bytes: int, inodes: int, uid: int, gid: int) -> 
     """Mount an empty tmpfs of bounded size, owned by `uid` and `gid`."""
     options = f"size={size_bytes},nr_inodes={inodes},mode=755,uid={uid},gid={gid}"
     _mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def unmount(target: Path) -> None:
+    """Take a mount away from this namespace; what is still in use lives on until it is not."""
+    _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmounting {target}")
 
 
 def die_with_parent() -> None:
