@@ -191,6 +191,7 @@ async def _open_parts(
         instance=peer_id_of(key)[-INSTANCE_CHARACTERS:],
         uid_first=mine.uid_first,
         slots_max=mine.slots,
+        oci_runtime=mine.sandbox.oci_runtime,
     )
     async with (
         open_chain(chain_settings(settings), signer) as chain,

@@ -235,7 +235,11 @@ async def _sandbox(settings: "Settings", *, weak_is_enough: bool) -> list[Findin
     from assay_provider.runtime.preparation import SandboxSettings
     from assay_provider.runtime.tiers import open_tiers
 
-    mine = SandboxSettings(instance="doctor", uid_first=settings.provider.uid_first)
+    mine = SandboxSettings(
+        instance="doctor",
+        uid_first=settings.provider.uid_first,
+        oci_runtime=settings.provider.sandbox.oci_runtime,
+    )
     wanted = settings.provider.sandbox.tiers or (Tier.T1.value,)
     try:
         async with open_tiers(mine) as opened:

@@ -70,6 +70,11 @@ class IsolationSettings(Section):
         "serve if one of them fails its self-test. By default every tier that passes, and t1 at "
         "least.",
     )
+    oci_runtime: Literal["auto", "crun", "runc", "runsc"] = Field(
+        default="auto",
+        description="What runs containers for t2; `auto` is crun, or runc where there is no crun. "
+        "`runsc` is gVisor, which has to be current.",
+    )
 
 
 class EnvironmentSettings(Section):

@@ -5,6 +5,7 @@ hold on a machine is found out, not assumed: ask `self_test`.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import platform
@@ -26,7 +27,13 @@ from assay_provider.runtime.arguments import (
 from assay_provider.runtime.device_rules import rules_for
 from assay_provider.runtime.exact import elsewhere, under_mode, variables_under_mode
 from assay_provider.runtime.gpu_variables import variables_with_gpus
-from assay_provider.runtime.launch_messages import Collected, LaunchExit, LaunchSpec, Staging
+from assay_provider.runtime.launch_messages import (
+    Collected,
+    ContainerSpec,
+    LaunchExit,
+    LaunchSpec,
+    Staging,
+)
 from assay_provider.runtime.launcher_client import LaunchedJob, Launcher
 from assay_provider.runtime.memory_budget import (
     check_limits,
@@ -36,6 +43,8 @@ from assay_provider.runtime.memory_budget import (
 )
 from assay_provider.runtime.memory_samples import MemorySamples, sampled
 from assay_provider.runtime.mounted_environments import MountedEnvironments
+from assay_provider.runtime.oci_runtimes import OciRuntime
+from assay_provider.runtime.oci_tier import container_of
 from assay_provider.runtime.preparation import SandboxSettings, find_parts
 from assay_provider.runtime.sandbox import (
     EnvironmentRoot,
@@ -161,6 +170,8 @@ class BubblewrapSandbox:
             )
         if request.exact is not None and self.parts.launcher_config.exact_torch is None:
             raise LocalError("exact_torch is not installed beside assay; install assay again")
+        if request.tier == Tier.T2 and self.parts.oci is None:
+            raise LocalError(f"this machine has no tier t2: {self.parts.no_oci}")
         check_limits(request.limits, machine_memory_bytes=_MACHINE_MEMORY_BYTES)
         check_variables(request.environment)
         if not request.command or any("\0" in word for word in request.command):
@@ -187,7 +198,7 @@ class BubblewrapSandbox:
                 self._start_launcher()
 
     def _start(self, request: RunRequest, slot: int) -> tuple[LaunchedJob, cgroups.Cgroup | None]:
-        group = self._create_group(request)
+        group = self._create_group(request, self._oci(request))
         try:
             return self._launcher.launch(self._spec(request, slot, group)), group
         except SandboxUnavailable:
@@ -195,13 +206,16 @@ class BubblewrapSandbox:
                 group.remove()
             raise
 
-    def _create_group(self, request: RunRequest) -> cgroups.Cgroup | None:
+    def _create_group(
+        self, request: RunRequest, runtime: OciRuntime | None
+    ) -> cgroups.Cgroup | None:
         driver, limits = self.parts.detection.driver, request.limits
         if driver is None:
             return None
         wanted = cgroups.CgroupLimits(
-            memory_bytes=memory_reserved_bytes(limits),
-            pids_max=limits.pids_max + SANDBOX_PIDS,
+            memory_bytes=memory_reserved_bytes(limits)
+            + (runtime.extra_memory_bytes if runtime else 0),
+            pids_max=limits.pids_max + (runtime.extra_pids if runtime else 0) + SANDBOX_PIDS,
             cpus=limits.cpus,
             devices=rules_for(request.gpus.nodes if request.gpus else ()),
         )
@@ -214,13 +228,15 @@ class BubblewrapSandbox:
         root = os.getuid() == 0
         uid = self.host_uid(slot)
         limits = request.limits
+        arguments = self._arguments(request)
+        command = self._command(request, limited=group is not None)
         return LaunchSpec(
             uid=uid,
             gid=uid if root else os.getgid(),
             drop_privileges=root,
             cgroup_procs=group.procs_files() if group else [],
-            arguments=self._arguments(request),
-            command=self._command(request, limited=group is not None),
+            arguments=arguments,
+            command=command,
             input_directory=str(request.input_directory.absolute()),
             output_directory=str(request.output_directory.absolute()),
             scratch_tmpfs_bytes=scratch_tmpfs_bytes(limits),
@@ -229,6 +245,34 @@ class BubblewrapSandbox:
             output_files_max=limits.output_files_max,
             wall_seconds=limits.wall_seconds,
             log_bytes=limits.log_bytes,
+            container=self._container(request, arguments, command, group, uid),
+        )
+
+    def _oci(self, request: RunRequest) -> OciRuntime | None:
+        return self.parts.oci if request.tier == Tier.T2 else None
+
+    def _container(
+        self,
+        request: RunRequest,
+        arguments: list[str],
+        command: list[str],
+        group: cgroups.Cgroup | None,
+        uid: int,
+    ) -> ContainerSpec | None:
+        runtime = self._oci(request)
+        if runtime is None:
+            return None
+        if group is None:
+            raise SandboxUnavailable("tier t2 needs cgroups, and none can be made here")
+        return container_of(
+            arguments,
+            command=command,
+            runtime=runtime,
+            config=self.parts.launcher_config,
+            group=group,
+            uid=uid,
+            uid_of_setter_up=self.settings.uid_first + self.settings.slots_max,
+            devices=request.gpus.nodes if request.gpus else (),
         )
 
     def _arguments(self, request: RunRequest) -> list[str]:
@@ -306,10 +350,13 @@ def _variables(request: RunRequest) -> dict[str, str]:
     return variables_with_gpus(variables, request.gpus) if request.gpus else variables
 
 
-def _final_usage(group: cgroups.Cgroup) -> cgroups.CgroupUsage:
+def _final_usage(group: cgroups.Cgroup) -> cgroups.CgroupUsage | None:
+    """Read the counters; None where runc removed the group with a job that it could not start."""
     try:
         group.kill()
         return group.usage()
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise SandboxUnavailable(f"the job's cgroup is broken: {error}") from error
 
@@ -360,7 +407,8 @@ def _tear_down(job: LaunchedJob, group: cgroups.Cgroup | None) -> None:
     if group is None:
         return
     try:
-        group.kill()
+        with contextlib.suppress(FileNotFoundError):
+            group.kill()
         group.remove()
     except OSError:
         # Whatever became of the job is known by now; the next daemon of this instance tries again.

@@ -5,9 +5,11 @@ it. It kills through the PID namespace: when the namespace's first process dies,
 every other process in it, whatever sessions or groups they hid in.
 """
 
+import dataclasses
 import errno
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from assay_provider.runtime import mounts, output
+from assay_provider.runtime import mounts, oci_process, output
 from assay_provider.runtime.bubblewrap_process import StartedProcess, start_bubblewrap
 from assay_provider.runtime.launch_messages import (
     COLLECT,
@@ -47,6 +49,16 @@ _COMMAND_FAULTS: Final = (
     errno.ELOOP,
     errno.E2BIG,
 )
+_RUNTIME_FAULTS: Final = re.compile(
+    r"\bexec(?:utable)?\b.*(?:not found|no such file|permission denied|exec format error|"
+    r"not a directory|is a directory|too many levels|argument list too long)",
+    re.IGNORECASE,
+)
+"""How crun, runc and runsc say that a command cannot be started."""
+_RUNSC_FAILED: Final = 128
+_RUNSC_COMPLAINS: Final = b"running container: "
+"""gVisor's own end without a job, which its exit code does not tell from a job's."""
+
 _PIPE_READ_BYTES: Final = 1 << 16
 _COMPLAINT_BYTES_MAX: Final = 2000
 
@@ -61,6 +73,13 @@ class _Watched:
     """The daemon has let go of the control socket: cancelled, or dead."""
     scratch_full: bool = False
     output_full: bool = False
+    killed_outside: bool = False
+    """Somebody killed PID 1 of the container."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job is to be killed, whatever it has come to."""
+        return self.timed_out or self.abandoned
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,11 +101,16 @@ def run_job(
     staging = Staging(root=Path(config.staging_point))
     try:
         _mount_job(staging, spec)
-        started = start_bubblewrap(config, spec)
+        started = _start(config, spec, staging)
     except OSError as error:
         control.send(encode(_setup_failed(str(error))))
         return
-    watched = _watch(started, spec, staging, control)
+    watched = _watch(started, spec, staging, control, _Watched())
+    if started.sets_up and not watched.ended:
+        job = oci_process.main_process(started, staging)
+        started = job or dataclasses.replace(started, failed=True)
+        watched = _watch(job, spec, staging, control, watched) if job else watched
+    watched.killed_outside = oci_process.keeper_is_gone(started)
     exited_at = time.monotonic()
     reaped = _kill_and_reap(started.pid)
     _drain(started.log, watched, spec.log_bytes)
@@ -96,6 +120,12 @@ def run_job(
     control.send(encode(_exit_message(started, watched, reaped, exited_at)))
     if control.recv(MESSAGE_BYTES_MAX) == COLLECT:
         control.send(encode(_collect(staging, spec)))
+
+
+def _start(config: LauncherConfig, spec: LaunchSpec, staging: Staging) -> StartedProcess:
+    if spec.container is None:
+        return start_bubblewrap(config, spec)
+    return oci_process.start_container(spec, spec.container, staging)
 
 
 def _mount_job(staging: Staging, spec: LaunchSpec) -> None:
@@ -122,10 +152,13 @@ def _mount_job(staging: Staging, spec: LaunchSpec) -> None:
 
 
 def _watch(
-    started: StartedProcess, spec: LaunchSpec, staging: Staging, control: socket.socket
+    started: StartedProcess,
+    spec: LaunchSpec,
+    staging: Staging,
+    control: socket.socket,
+    watched: _Watched,
 ) -> _Watched:
-    """Wait until the job ends, its time is up or the daemon lets go; keep its log meanwhile."""
-    watched = _Watched()
+    """Wait until the process ends, its time is up or the daemon lets go; keep its log meanwhile."""
     deadline = started.at + spec.wall_seconds
     exited = os.pidfd_open(started.pid)
     poller = select.poll()
@@ -197,10 +230,10 @@ def _kill_and_reap(monitor: int) -> _Reaped:
 def _exit_message(
     started: StartedProcess, watched: _Watched, reaped: _Reaped, exited_at: float
 ) -> LaunchExit:
-    exit_code = _reported_exit_code(started.status)
+    exit_code = _exit_code(started, watched, reaped)
     if exit_code is None and _could_not_execute(watched.log):
         exit_code = EXIT_CODE_NOT_FOUND
-    killed = watched.timed_out or os.WIFSIGNALED(reaped.monitor_status)
+    killed = watched.timed_out or _killed_outside(started, watched, reaped)
     return LaunchExit(
         exit_code=None if killed else exit_code,
         timed_out=watched.timed_out,
@@ -215,6 +248,28 @@ def _exit_message(
     )
 
 
+def _exit_code(started: StartedProcess, watched: _Watched, reaped: _Reaped) -> int | None:
+    """Return the job's exit code, 128 + signal for one that killed itself; None if it never ran."""
+    if started.status is not None:
+        return _reported_exit_code(started.status)
+    if started.failed:
+        return None
+    if os.WIFSIGNALED(reaped.monitor_status):
+        return 128 + os.WTERMSIG(reaped.monitor_status)
+    code = os.WEXITSTATUS(reaped.monitor_status)
+    if code == _RUNSC_FAILED and watched.log.startswith(_RUNSC_COMPLAINS):
+        # A job that says and does the same goes without a verdict, to nobody's harm but its own.
+        return None
+    return code
+
+
+def _killed_outside(started: StartedProcess, watched: _Watched, reaped: _Reaped) -> bool:
+    """Whether somebody killed what stands between the job and us: bwrap, a keeper, a runtime."""
+    if started.keeper is not None:
+        return watched.killed_outside
+    return os.WIFSIGNALED(reaped.monitor_status)
+
+
 def _reported_exit_code(status: int) -> int | None:
     """Return the exit code bwrap wrote down; it does so only once the command could run."""
     with open(status, encoding="ascii") as file:
@@ -223,14 +278,15 @@ def _reported_exit_code(status: int) -> int | None:
 
 
 def _could_not_execute(log: bytearray) -> bool:
-    """Tell from bwrap's last words whether it was the job's command that could not be started.
+    """Tell from the last words whether it was the job's command that could not be started.
 
-    They are bwrap's own: without a reported exit code no word of the job's can be in the log.
+    They are bwrap's or an OCI runtime's own: without a reported exit code no word of the job's can
+    be in the log.
     """
     text = log.decode(errors="replace")
-    return text.startswith("bwrap: execvp ") and any(
-        text.endswith(f": {os.strerror(code)}\n") for code in _COMMAND_FAULTS
-    )
+    if text.startswith("bwrap: execvp "):
+        return any(text.endswith(f": {os.strerror(code)}\n") for code in _COMMAND_FAULTS)
+    return bool(_RUNTIME_FAULTS.search(text))
 
 
 def _complaint(log: bytearray) -> str:

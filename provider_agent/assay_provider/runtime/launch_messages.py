@@ -65,6 +65,11 @@ class Staging:
         return self.root / "output"
 
     @property
+    def bundle(self) -> Path:
+        """The job's OCI bundle: its configuration and root."""
+        return self.root / "bundle"
+
+    @property
     def scratch(self) -> Path:
         """The job's scratch tmpfs; holds `tmp` and `shm`."""
         return self.root / "scratch"
@@ -86,9 +91,34 @@ class LauncherConfig:
     """Directory of the kernels that were built for it here; None if there can be none."""
     wasm_packages: dict[str, str]
     """Directories of what T0 needs: path below its folder to path on the host; empty without T0."""
+    keeper: str
+    """The program that is PID 1 of containers; empty where there is none."""
     pyvenv_config: str
     environment_links: dict[str, str]
     """Links to make in the sandbox's virtual environment: path below it to target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """What an OCI runtime needs to know besides."""
+
+    command: list[str]
+    """Starts the runtime on the bundle."""
+    foreground: bool
+    """Whether the runtime stays as the job's parent."""
+    joins_by_path: bool
+    """Whether the runtime moves the job into its cgroups, instead of being in them."""
+    configuration: dict[str, Any]
+    users: list[list[int]]
+    """Uids, and gids, inside and on the host; the job's own last."""
+    directories: list[str]
+    """Mount points of the root that is made in the bundle."""
+    links: list[list[str]]
+    """Path and target of links in it."""
+    keeper: list[str]
+    """A program that does nothing, as PID 1."""
+    hidden_mounts: list[str]
+    """To take away for the runtime alone: cgroup hierarchies that it must not use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +143,8 @@ class LaunchSpec:
     output_files_max: int
     wall_seconds: float
     log_bytes: int
+    container: ContainerSpec | None = None
+    """Starts the job in a container; None in bwrap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +199,9 @@ def decode_config(data: bytes) -> LauncherConfig:
 
 def decode_spec(data: bytes) -> LaunchSpec:
     """Return the message `encode` made."""
-    return LaunchSpec(**_fields(data))
+    fields = _fields(data)
+    container = fields.pop("container")
+    return LaunchSpec(**fields, container=ContainerSpec(**container) if container else None)
 
 
 def decode_environment(data: bytes) -> EnvironmentSpec:

@@ -12,6 +12,7 @@ from typing import Final
 from assay_node.protocol.errors import LocalError
 from assay_provider.runtime import cgroup_detection, environment, seccomp
 from assay_provider.runtime.launch_messages import LauncherConfig
+from assay_provider.runtime.oci_runtimes import AUTO, OciRuntime, find_runtime
 from assay_provider.runtime.sandbox import SandboxUnavailable
 
 logger = logging.getLogger(__name__)
@@ -28,13 +29,16 @@ class SandboxSettings:
     """Unique among the daemons of this machine, letters, digits and "-" (its name or peer ID);
     a later daemon of the same name cleans up after it."""
     uid_first: int = 300_000
-    """Slot n runs under the host uid and gid `uid_first + n`; daemons need distinct ranges."""
+    """Slot n runs under the host uid and gid `uid_first + n`; daemons need distinct ranges. The one
+    after the last slot's sets containers up, and never runs anything of a job's."""
     slots_max: int = 64
     staging_point: Path | None = None
     """An empty directory any uid may traverse, mounted over in private; None: one below /run, or
     the owner's runtime directory."""
     bubblewrap: Path | None = None
     """None: looked up in PATH."""
+    oci_runtime: str = AUTO
+    """What runs T2: crun, runc, runsc, or "auto" for the first of crun and runc that is there."""
 
     def __post_init__(self) -> None:
         plain = self.instance.replace("-", "")
@@ -52,6 +56,10 @@ class SandboxParts:
     bubblewrap: Path
     prlimit: Path | None
     launcher_config: LauncherConfig
+    oci: OciRuntime | None
+    """What runs T2."""
+    no_oci: str
+    """Why there is no T2; empty where there is."""
 
 
 def find_parts(settings: SandboxSettings) -> SandboxParts:
@@ -65,13 +73,27 @@ def find_parts(settings: SandboxSettings) -> SandboxParts:
         raise SandboxUnavailable("bwrap is not installed; install the package bubblewrap")
     prlimit = shutil.which("prlimit", path="/usr/bin:/bin")
     launcher_config = _launcher_config(settings, Path(found))
+    oci, no_oci = _oci_runtime(settings.oci_runtime, launcher_config)
     return SandboxParts(
         # Last: it is the one that leaves something on the machine.
         detection=cgroup_detection.detect(settings.instance),
         bubblewrap=Path(found),
         prlimit=Path(prlimit) if prlimit else None,
         launcher_config=launcher_config,
+        oci=oci,
+        no_oci=no_oci,
     )
+
+
+def _oci_runtime(wanted: str, config: LauncherConfig) -> tuple[OciRuntime | None, str]:
+    if os.getuid() != 0:
+        return None, "containers need user ids of their own; run the daemon as root"
+    if not config.keeper:
+        return None, "the program sleep is missing; install the package coreutils"
+    try:
+        return find_runtime(wanted), ""
+    except SandboxUnavailable as error:
+        return None, str(error)
 
 
 def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherConfig:
@@ -87,6 +109,7 @@ def _launcher_config(settings: SandboxSettings, bubblewrap: Path) -> LauncherCon
         exact_torch=environment.exact_torch_package(),
         exact_kernels=_exact_kernels(),
         wasm_packages=environment.wasm_packages(),
+        keeper=shutil.which("sleep", path="/usr/bin:/bin") or "",
         pyvenv_config=python.pyvenv_config,
         environment_links=dict(python.links),
     )

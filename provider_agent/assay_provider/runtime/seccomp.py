@@ -11,6 +11,7 @@ import importlib.resources
 import itertools
 import os
 import platform
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
@@ -71,6 +72,34 @@ def reviewed_list(architecture: str) -> SyscallList:
     return parse_list(resource.read_text(encoding="ascii"), architecture)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: what becomes of a call, of any arguments or of those with a certain one."""
+
+    name: str
+    refused_with: int | None = None
+    """The errno; None allows the call."""
+    index: int = 0
+    comparison: str | None = None
+    """EQ, GT or MASKED_EQ, of argument `index`; None for any arguments."""
+    value: int = 0
+    value_two: int = 0
+    """For MASKED_EQ what is left after masking with `value`."""
+
+
+DEFAULT_ERRNO: Final = errno.ENOSYS
+"""For calls in neither list: as if the kernel were older, so that libraries fall back."""
+
+
+def rules(names: SyscallList) -> tuple[Rule, ...]:
+    """Return the whole filter. Pure."""
+    return (
+        *(Rule(name=name) for name in names.allowed),
+        *(Rule(name=name, refused_with=errno.EPERM) for name in names.refused),
+        *_argument_rules(),
+    )
+
+
 @functools.cache
 def compiled_filter() -> bytes:
     """Return the filter for this machine as a BPF program, the form `bwrap --seccomp` reads.
@@ -78,10 +107,37 @@ def compiled_filter() -> bytes:
     Raises:
         SandboxUnavailable: libseccomp is missing or the architecture has no reviewed list.
     """
+    return _compile(_load_libseccomp(), rules(_list_of_this_machine()))
+
+
+def oci_profile() -> dict[str, object]:
+    """Return the same filter in the form of an OCI runtime's configuration, which compiles it.
+
+    Raises:
+        SandboxUnavailable: the architecture has no reviewed list.
+    """
+    return {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": DEFAULT_ERRNO,
+        "syscalls": [_oci_rule(rule) for rule in rules(_list_of_this_machine())],
+    }
+
+
+def _list_of_this_machine() -> SyscallList:
     architecture = platform.machine()
     if architecture not in ARCHITECTURES:
         raise SandboxUnavailable(f"there is no reviewed system-call list for {architecture}")
-    return _compile(_load_libseccomp(), reviewed_list(architecture))
+    return reviewed_list(architecture)
+
+
+def _oci_rule(rule: Rule) -> dict[str, object]:
+    made: dict[str, object] = {"names": [rule.name], "action": "SCMP_ACT_ALLOW"}
+    if rule.refused_with is not None:
+        made |= {"action": "SCMP_ACT_ERRNO", "errnoRet": rule.refused_with}
+    if rule.comparison is not None:
+        argument = {"index": rule.index, "op": f"SCMP_CMP_{rule.comparison}"}
+        made["args"] = [argument | {"value": rule.value, "valueTwo": rule.value_two}]
+    return made
 
 
 def _load_libseccomp() -> ModuleType:
@@ -96,16 +152,21 @@ def _load_libseccomp() -> ModuleType:
     return module
 
 
-def _compile(lib: ModuleType, names: SyscallList) -> bytes:
-    program = lib.SyscallFilter(lib.ERRNO(errno.ENOSYS))
-    for name in names.allowed:
-        if _exists(lib, name):
-            program.add_rule(lib.ALLOW, name)
-    for name in names.refused:
-        if _exists(lib, name):
-            program.add_rule(lib.ERRNO(errno.EPERM), name)
-    _add_argument_rules(lib, program)
+def _compile(lib: ModuleType, wanted: Iterable[Rule]) -> bytes:
+    program = lib.SyscallFilter(lib.ERRNO(DEFAULT_ERRNO))
+    for rule in wanted:
+        if not _exists(lib, rule.name):
+            continue
+        action = lib.ALLOW if rule.refused_with is None else lib.ERRNO(rule.refused_with)
+        program.add_rule(action, rule.name, *_argument(lib, rule))
     return _export(program)
+
+
+def _argument(lib: ModuleType, rule: Rule) -> list[object]:
+    if rule.comparison is None:
+        return []
+    comparison = getattr(lib, rule.comparison)
+    return [lib.Arg(rule.index, comparison, rule.value, rule.value_two)]
 
 
 def _exists(lib: ModuleType, name: str) -> bool:
@@ -113,19 +174,25 @@ def _exists(lib: ModuleType, name: str) -> bool:
     return bool(lib.resolve_syscall(lib.system_arch(), name) >= 0)
 
 
-def _add_argument_rules(lib: ModuleType, program: object) -> None:
-    add = program.add_rule  # type: ignore[attr-defined]
-    add(lib.ALLOW, "clone", lib.Arg(0, lib.MASKED_EQ, sum(_CLONE_NEW_FLAGS), 0))
+def _argument_rules() -> Iterator[Rule]:
+    new_namespaces = sum(_CLONE_NEW_FLAGS)
+    yield Rule(name="clone", comparison="MASKED_EQ", value=new_namespaces, value_two=0)
     for flag in _CLONE_NEW_FLAGS:
-        add(lib.ERRNO(errno.EPERM), "clone", lib.Arg(0, lib.MASKED_EQ, flag, flag))
+        yield _refusal("clone", "MASKED_EQ", flag, flag, errno.EPERM)
     for value in _PERSONALITIES:
-        add(lib.ALLOW, "personality", lib.Arg(0, lib.EQ, value))
+        yield Rule(name="personality", comparison="EQ", value=value)
     for family in _SOCKET_FAMILIES:
-        add(lib.ALLOW, "socket", lib.Arg(0, lib.EQ, family))
+        yield Rule(name="socket", comparison="EQ", value=family)
     for low, high in itertools.pairwise(_SOCKET_FAMILIES):
         for family in range(low + 1, high):
-            add(lib.ERRNO(errno.EAFNOSUPPORT), "socket", lib.Arg(0, lib.EQ, family))
-    add(lib.ERRNO(errno.EAFNOSUPPORT), "socket", lib.Arg(0, lib.GT, _SOCKET_FAMILIES[-1]))
+            yield _refusal("socket", "EQ", family, 0, errno.EAFNOSUPPORT)
+    yield _refusal("socket", "GT", _SOCKET_FAMILIES[-1], 0, errno.EAFNOSUPPORT)
+
+
+def _refusal(name: str, comparison: str, value: int, value_two: int, code: int) -> Rule:
+    return Rule(
+        name=name, refused_with=code, comparison=comparison, value=value, value_two=value_two
+    )
 
 
 def _export(program: object) -> bytes:

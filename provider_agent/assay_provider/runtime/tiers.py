@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.job_spec import Tier
 from assay_provider.runtime.bubblewrap import BubblewrapSandbox, open_sandbox
+from assay_provider.runtime.oci_tier import OciSandbox
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import (
     Grade,
@@ -32,7 +33,13 @@ async def open_tiers(settings: SandboxSettings) -> AsyncIterator["TieredSandbox"
 
 def tiers_on(bubblewrap: BubblewrapSandbox) -> "TieredSandbox":
     """Return every tier of this machine, on the sandbox that the others stand on."""
-    return TieredSandbox(members={Tier.T0.value: wasm(bubblewrap), Tier.T1.value: bubblewrap})
+    return TieredSandbox(
+        members={
+            Tier.T0.value: wasm(bubblewrap),
+            Tier.T1.value: bubblewrap,
+            Tier.T2.value: containers(bubblewrap),
+        }
+    )
 
 
 def wasm(bubblewrap: BubblewrapSandbox) -> Sandbox:
@@ -44,6 +51,21 @@ def wasm(bubblewrap: BubblewrapSandbox) -> Sandbox:
         why="wasmtime is not installed for this machine",
         remedy="install assay again; wheels of wasmtime exist for x86-64 and ARM64",
     )
+
+
+def containers(bubblewrap: BubblewrapSandbox) -> Sandbox:
+    """Return T2 on this machine, or what stands for it where there is no OCI runtime."""
+    parts = bubblewrap.parts
+    if parts.oci is None:
+        why, _, remedy = parts.no_oci.rpartition("; ")
+        return MissingTier(tier=Tier.T2.value, why=why, remedy=remedy)
+    if parts.detection.driver is None:
+        return MissingTier(
+            tier=Tier.T2.value,
+            why=f"no cgroup can be written ({'; '.join(parts.detection.reasons)})",
+            remedy="run the daemon as root, where the kernel's controllers are mounted",
+        )
+    return OciSandbox(engine=bubblewrap, runtime=parts.oci)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

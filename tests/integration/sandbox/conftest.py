@@ -12,6 +12,7 @@ from assay_node.protocol.units import MIB
 from assay_provider.runtime.bubblewrap import BubblewrapSandbox
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult
+from assay_provider.runtime.tiers import MissingTier, containers
 
 LIMITS = RunLimits(
     memory_bytes=256 * MIB,
@@ -25,6 +26,9 @@ LIMITS = RunLimits(
 )
 
 RunShell = Callable[..., Awaitable[RunResult]]
+
+PROCESSES_SHOWN = {"t1": 3, "t2": 1}
+"""Processes that carry a job's command line: at t1 bwrap's monitor and reaper do, too."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,8 +52,19 @@ def sandbox(sandbox_settings: SandboxSettings) -> Iterator[BubblewrapSandbox]:
     opened.close()
 
 
+@pytest.fixture(params=["t1", "t2"])
+def tier(request: pytest.FixtureRequest, sandbox: BubblewrapSandbox) -> str:
+    """Each tier that runs native programs here."""
+    chosen: str = request.param
+    if chosen == "t2":
+        missing = containers(sandbox)
+        if isinstance(missing, MissingTier):
+            pytest.skip(f"no t2 here: {missing.why}; {missing.remedy}")
+    return chosen
+
+
 @pytest.fixture
-def make_request(tmp_path: Path) -> Callable[..., RunRequest]:
+def make_request(tmp_path: Path, tier: str) -> Callable[..., RunRequest]:
     """Build a request around a command, with fresh directories and changed limits."""
     count = 0
 
@@ -67,6 +82,7 @@ def make_request(tmp_path: Path) -> Callable[..., RunRequest]:
             output_directory=folder / "output",
             limits=replace(LIMITS, **limits),
             runtime="host-python",
+            tier=tier,
         )
 
     return build

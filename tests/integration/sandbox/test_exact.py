@@ -12,6 +12,7 @@ from assay_provider.runtime.exact import ExactRun, ExactSetup
 from assay_provider.runtime.sandbox import RunRequest, RunResult, Verdict
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.parametrize("tier", ["t1"], indirect=True)
 
 TRAINING = """
 import sys

@@ -5,15 +5,25 @@ from dataclasses import replace
 
 import pytest
 
-from assay_provider.runtime.bubblewrap import BubblewrapSandbox
+from assay_provider.runtime.bubblewrap import BubblewrapSandbox, open_sandbox
 from assay_provider.runtime.cgroup_detection import Detection
+from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import Grade
 from assay_provider.runtime.self_test import PROBES
+from assay_provider.runtime.tiers import MissingTier, containers
 
 
 @pytest.mark.usefixtures("has_cgroups")
-async def test_with_cgroups_every_promise_is_kept(sandbox: BubblewrapSandbox) -> None:
-    (report,) = await sandbox.self_test()
+@pytest.mark.parametrize("runtime", ["bwrap", "crun", "runc"])
+async def test_with_cgroups_every_promise_is_kept(
+    sandbox_settings: SandboxSettings, runtime: str
+) -> None:
+    wanted = runtime if runtime != "bwrap" else "auto"
+    async with open_sandbox(replace(sandbox_settings, oci_runtime=wanted)) as sandbox:
+        member = sandbox if runtime == "bwrap" else containers(sandbox)
+        if isinstance(member, MissingTier):
+            pytest.skip(f"no {runtime} here: {member.why}")
+        (report,) = await member.self_test()
 
     assert report.grade is Grade.ENFORCED, report.failures
     assert {item.name for item in report.items} > {probe.name for probe in PROBES}
