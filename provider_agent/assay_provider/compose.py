@@ -163,13 +163,14 @@ def claimed(settings: ProviderSettings, home: Path) -> Iterator[None]:
 
 
 def uids_of(settings: ProviderSettings) -> UidRange | None:
-    """Return the host uids of a provider's slots, and the one that unpacks environments.
+    """Return the host uids of a provider's slots, and of what prepares their jobs.
 
-    None where jobs run under the daemon's own.
+    One more unpacks environments, another sets containers up (`bubblewrap`). None where jobs run
+    under the daemon's own.
     """
     if os.getuid() != 0:
         return None
-    return UidRange(first=settings.uid_first, last=settings.uid_first + settings.slots)
+    return UidRange(first=settings.uid_first, last=settings.uid_first + settings.slots + 1)
 
 
 def territory_of(settings: ProviderSettings) -> leftovers.Territory:

@@ -180,8 +180,9 @@ class ProviderSettings(Section):
         default=300_000,
         ge=65_536,
         le=2_147_000_000,
-        description="First of the host user ids that sandboxes run as, one for each slot, and one "
-        "more that unpacks environments; daemons on one machine need ranges of their own.",
+        description="First of the host user ids that sandboxes run as, one for each slot, and two "
+        "more that prepare environments and containers; daemons on one machine need ranges of "
+        "their own.",
     )
     disk_free_bytes_min: Bytes = Field(
         default=1 * GIB,

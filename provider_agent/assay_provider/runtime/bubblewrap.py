@@ -271,7 +271,7 @@ class BubblewrapSandbox:
             config=self.parts.launcher_config,
             group=group,
             uid=uid,
-            uid_of_setter_up=self.settings.uid_first + self.settings.slots_max,
+            uid_of_setter_up=self.settings.uid_first + self.settings.slots_max + 1,
             devices=request.gpus.nodes if request.gpus else (),
         )
 
