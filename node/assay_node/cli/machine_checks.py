@@ -66,7 +66,7 @@ def checks_for(role: Role) -> tuple[Check, ...]:
         case Role.SCHEDULER:
             return (*everybody, ports, chain)
         case Role.PROVIDER:
-            return (*everybody, ports, chain, sandbox, gpus)
+            return (*everybody, ports, chain, leftovers, sandbox, gpus)
         case Role.DEVELOPER:
             return (*everybody, tools, postgresql, sandbox_for_development)
 
@@ -183,6 +183,32 @@ async def postgresql(_: "Settings") -> list[Finding]:
             ok=found is not None,
             seen=found or "missing",
             remedy="install the package postgresql to run the tests that need it",
+            required=False,
+        )
+    ]
+
+
+async def leftovers(settings: "Settings") -> list[Finding]:
+    """Look for what a killed daemon left, and tell what the last start removed."""
+    from assay_provider.claims import home_is_held
+    from assay_provider.compose import territory_of
+    from assay_provider.runtime import leftovers as traces
+
+    mine = settings.provider
+    report = traces.read_report(mine.home)
+    removed = [f"{one['kind']} {one['what']}" for one in report["found"]] if report else []
+    last = f"the last start removed {len(removed)} ({', '.join(removed[:5])})" if removed else ""
+    if home_is_held(mine.home):
+        seen = "; ".join(filter(None, ("a provider is running", last)))
+        return [Finding(name="leftovers", ok=True, seen=seen)]
+    found = await asyncio.to_thread(traces.find, territory_of(mine))
+    names = ", ".join(f"{one.kind} {one.what}" for one in found[:5])
+    return [
+        Finding(
+            name="leftovers",
+            ok=not found,
+            seen=f"{len(found)} of a killed provider ({names})" if found else last or "none",
+            remedy="`assay provider run` removes them when it starts",
             required=False,
         )
     ]

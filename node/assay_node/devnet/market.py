@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import socket
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -49,6 +50,13 @@ TEST_ETH: Final = 10.0
 LIAR: Final = "liar"
 PRICE_STEP_MICROUSD: Final = 50
 _POLL_S: Final = 0.1
+
+UID_FIRST: Final = 1_000_000_000
+UID_RANGE: Final = 1_000
+UID_RANGES_PER_MARKET: Final = 50
+UID_MARKETS_MAX: Final = 20_000
+"""Two providers of one machine may not share user ids, nor may those of two markets at a time: each
+market's are drawn by its folder, from ids that no account or container has."""
 
 Tell = Callable[[str], None]
 
@@ -358,7 +366,7 @@ class Market:
             "ASSAY_PROVIDER__PRICE_MICROUSD_PER_SECOND": str(
                 settings.price_microusd + PRICE_STEP_MICROUSD * number
             ),
-            "ASSAY_PROVIDER__UID_FIRST": str(1_880_000_000 + 1_000 * number),
+            "ASSAY_PROVIDER__UID_FIRST": str(self._uid_first(number)),
             "ASSAY_PROVIDER__SLOT__MEMORY_BYTES": "1G",
             # providers of one machine cannot all sell its GPUs, and its jobs need none
             "ASSAY_PROVIDER__GPUS__USE": "none",
@@ -369,6 +377,12 @@ class Market:
         if persona is not None:
             environment["ASSAY_PROVIDER__PERSONA"] = persona
         return environment | dict(settings.provider_environments.get(number, {}))
+
+    def _uid_first(self, number: int) -> int:
+        """Return a range of user ids of a provider's own, and of this market's own."""
+        assert number < UID_RANGES_PER_MARKET
+        place = zlib.crc32(bytes(self._directory.absolute())) % UID_MARKETS_MAX
+        return UID_FIRST + UID_RANGE * (UID_RANGES_PER_MARKET * place + number)
 
     async def _try_get(self, path: str) -> Any:
         try:

@@ -132,7 +132,10 @@ def strangers_ids(uids: UidRange) -> str | None:
 
 
 def _found(territory: Territory) -> Iterator[tuple[Leftover, Callable[[], None]]]:
-    """Yield what there is, in the order in which it can be removed, with what removes it."""
+    """Yield what there is, in the order in which it can be removed, with what removes it.
+
+    Looked for step by step: a loop device is free once what is mounted from it is gone.
+    """
     yield from _processes(territory.uids)
     folders = tuple(folder.resolve() for folder in territory.folders)
     yield from _mounts((*folders, territory.work_directory.resolve()))
@@ -153,7 +156,7 @@ def _processes(uids: UidRange | None) -> Iterator[tuple[Leftover, Callable[[], N
             owner,
         )
         return
-    for pid, name in _running_under(uids):
+    for pid, name in tuple(_running_under(uids)):
         # All at once and again, whichever is asked first: a fork bomb would outrun single kills.
         yield Leftover(kind="process", what=f"{pid} ({name})"), partial(_kill_all, uids)
 

@@ -8,6 +8,9 @@ import pytest
 from assay_node.cli import machine_checks
 from assay_node.cli.machine_checks import Finding, Role, checks_for
 from assay_node.settings import Settings
+from assay_provider.claims import hold_home
+from assay_provider.compose import territory_of
+from assay_provider.runtime.leftovers import sweep, write_report
 from tests.unit.node.cli.conftest import Assay
 
 
@@ -96,3 +99,23 @@ async def test_missing_contract_tools_are_required_of_a_developer(
         found = finding_of(findings, name)
         assert (found.ok, found.required) == (False, True)
         assert "make setup" in found.remedy
+
+
+async def test_what_a_killed_provider_left_is_found_and_what_the_last_start_removed_is_told(
+    home: Path,
+) -> None:
+    mine = Settings().provider
+    work = mine.home / "work" / "tmpabc"
+    work.mkdir(parents=True, mode=0o700)
+    (found,) = await machine_checks.leftovers(Settings())
+    assert (found.ok, found.required) == (False, False)
+    assert "run directory tmpabc" in found.seen
+    assert "assay provider run" in found.remedy
+    with hold_home(mine.home):
+        (found,) = await machine_checks.leftovers(Settings())
+        assert (found.ok, found.seen) == (True, "a provider is running"), "the runs are its own"
+        write_report(mine.home, sweep(territory_of(mine)))
+        (found,) = await machine_checks.leftovers(Settings())
+        assert "the last start removed 1 (run directory tmpabc)" in found.seen
+    (found,) = await machine_checks.leftovers(Settings())
+    assert found.ok
