@@ -71,6 +71,8 @@ CHILD_PROCESSES = {
     "node/assay_node/devnet/market.py",  # its commands inherit it
     "node/assay_node/deploying/build.py",  # forge inherits it
     "node/assay_node/devnet/processes.py",  # daemons inherit it
+    # its children are to see one GPU, and all cores
+    "provider_agent/assay_provider/inventory/benchmark/running.py",
     "provider_agent/assay_provider/inventory/exact.py",  # the compiler inherits it
     "provider_agent/assay_provider/runtime/preparation.py",  # XDG_RUNTIME_DIR, not ours to set
 }

@@ -1,6 +1,5 @@
 """`assay provider install-unit`: have systemd run the daemon."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,14 +57,14 @@ def install_unit(
 
 
 def _plan(settings: "Settings", password_file: Path, *, for_user: bool) -> "UnitPlan":
-    from assay_node.settings import assay_home
+    from assay_node.settings import assay_home, config_in_use
     from assay_provider.owner.unit_file import UnitPlan
     from assay_provider.runtime.environment import exact_kernels
 
-    config = output.config_path.get() or os.environ.get("ASSAY_CONFIG")
+    config = config_in_use(output.config_path.get())
     environment = {"ASSAY_HOME": str(assay_home())}
-    if config:
-        environment["ASSAY_CONFIG"] = str(Path(config).expanduser().absolute())
+    if config is not None:
+        environment["ASSAY_CONFIG"] = str(config)
     writable = [assay_home(), settings.provider.home, exact_kernels()]
     if settings.log_file is not None:
         writable.append(settings.log_file.parent)

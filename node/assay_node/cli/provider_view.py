@@ -165,9 +165,9 @@ def _selling(document: Document) -> Iterator[str]:
     price = document["price"]
     yield (
         f"operator {document['operator']} sells {document['hardware_class']} at "
-        f"{_per_second(price['price_microusd_per_second'])} a slot; "
-        f"breaks even {break_even_text(price)}"
+        f"{_per_second(price['price_microusd_per_second'])} a slot"
     )
+    yield f"it breaks even {break_even_text(price)}"
     slots = document["slots"]
     yield f"slots: {slots['held']} of {slots['total']} busy; open leases: {document['open_leases']}"
 
@@ -330,4 +330,4 @@ def _per_second(amount: int) -> str:
 
 
 def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%a %H:%M:%S")
+    return datetime.fromtimestamp(at).astimezone().strftime("%a %H:%M:%S %Z")

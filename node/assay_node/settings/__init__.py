@@ -6,7 +6,7 @@ case: `provider.slot.memory_bytes` is `ASSAY_PROVIDER__SLOT__MEMORY_BYTES`), the
 the dataclasses that each part takes. `docs/settings.md` is generated from `sections`.
 """
 
-from assay_node.settings.places import assay_home, default_config_path
+from assay_node.settings.places import assay_home, config_in_use, default_config_path
 from assay_node.settings.provider_sections import ExactSettings, ProviderSettings, SlotSettings
 from assay_node.settings.sections import (
     ArtifactsSettings,
@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "SlotSettings",
     "assay_home",
+    "config_in_use",
     "default_config_path",
     "load_settings",
 ]

@@ -15,7 +15,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from assay_node.protocol.errors import LocalError
 from assay_node.settings.catalog import ENVIRONMENT_PREFIX, settings_catalog, variable_of
-from assay_node.settings.places import default_config_path, full_path
+from assay_node.settings.places import config_in_use
 from assay_node.settings.sections import Settings
 
 CONFIG_BYTES_MAX: Final = 1 << 20
@@ -111,9 +111,8 @@ def _sections(keys: Iterable[str]) -> set[str]:
 
 
 def _config_file(config: Path | None) -> _Source:
-    named = config or (Path(text) if (text := os.environ.get("ASSAY_CONFIG")) else None)
-    path = full_path(named) if named else default_config_path()
-    if named is None and not path.exists():
+    path = config_in_use(config)
+    if path is None:
         return _Source(name="config file", values={})
     try:
         with path.open("rb") as file:

@@ -100,7 +100,8 @@ def said(**changes: Any) -> str:
 
 def test_a_running_daemon_in_words() -> None:
     shown = said()
-    assert "at $0.0001 a second ($0.36 an hour) a slot; breaks even from the first second" in shown
+    assert "sells cpu-x86_64 at $0.0001 a second ($0.36 an hour) a slot\n" in shown
+    assert "it breaks even from the first second" in shown
     assert "daemon: up 1 h 1 min (process 7); lets jobs in" in shown
     assert "the chain paid today: $1.50 for 3 job(s); in all: $1.50 for 3 job(s)" in shown
     assert "metered on settled jobs: $2.00, of which $1.60 today" in shown
