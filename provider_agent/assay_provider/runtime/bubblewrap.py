@@ -114,13 +114,16 @@ class BubblewrapSandbox:
             reasons = "; ".join(self.parts.detection.reasons)
             raise LocalError(f"environments need limits by cgroups, and there are none: {reasons}")
 
-    def try_mount(self, root: EnvironmentRoot) -> None:
-        """Mount an environment and take it away again. Blocks.
+    def mount(self, root: EnvironmentRoot) -> None:
+        """Mount an environment that no job has, to see whether that goes. Blocks.
 
         Raises:
             SandboxUnavailable: what the kernel says.
         """
         self._launcher.mount(root)
+
+    def unmount(self, root: EnvironmentRoot) -> None:
+        """Take it away again. Blocks."""
         self._launcher.unmount(root)
 
     def close(self) -> None:
