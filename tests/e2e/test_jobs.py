@@ -5,6 +5,7 @@ import json
 import pytest
 
 from assay_node.protocol.errors import AssayError
+from tests.builders.wheels import write_wheel
 from tests.e2e.conftest import LIARS_CLASS
 from tests.e2e.following import ended, kinds, paid, submit
 
@@ -69,6 +70,34 @@ async def test_an_exact_job_is_settled_by_machines_that_compute_differently(mark
     assert document["settlement"]["agreed"]
     listed = (await market.get("/v1/providers"))["providers"]
     assert {tuple(provider["exact_modes"]) for provider in listed} == {("E14", "E21", "FMA")}
+
+
+WITH_SOFTWARE = """
+    import os, sys, greeting
+    text = f"{greeting.TEXT} {sys.prefix} {os.path.exists('/usr/bin/apt-get')}\\n"
+    open("/output/said", "w").write(text)
+"""
+
+
+async def test_a_job_brings_its_software_to_providers_that_differ(market, requester, job, tmp_path):
+    """Built, handed to the scheduler, fetched, packed and mounted by three, compared by class."""
+    listed = (await market.get("/v1/providers"))["providers"]
+    if any("environment" not in provider["runtimes"] for provider in listed):
+        pytest.skip("environments need root, cgroups, loop devices and squashfs-tools")
+    wheel = write_wheel(tmp_path / "index", "greeting", {"greeting.py": b"TEXT = 'hello'\n"})
+    asked = tmp_path / "requirements.txt"
+    asked.write_text(f"--no-index\n--find-links {wheel.parent}\ngreeting\n")
+    built = await market.run_json("env", "build", "--requirements", str(asked), home=requester)
+    folder = job(WITH_SOFTWARE, name="software", runtime=built["cid"], exact=None)
+    (id_,) = await submit(market, requester, folder)
+    document = await ended(market, id_)
+    assert (document["state"], document["verdict"]) == ("settled", "ok"), document["reason"]
+    assert document["comparison"] == "class"
+    target = tmp_path / "result"
+    await market.run_json("result", id_, "-o", str(target), home=requester)
+    assert (target / "said").read_text() == "hello /opt/environment False\n"
+    shown = await market.run_json("env", "list", home=requester)
+    assert [one["cid"] for one in shown["environments"]] == [built["cid"]]
 
 
 async def test_a_job_without_a_reason_to_be_exact_is_refused_before_it_is_signed(

@@ -1,6 +1,7 @@
 """What each role needs of its machine: one check, one finding, one sentence with the remedy."""
 
 import asyncio
+import os
 import shutil
 import socket
 import stat
@@ -66,9 +67,9 @@ def checks_for(role: Role) -> tuple[Check, ...]:
         case Role.SCHEDULER:
             return (*everybody, ports, chain)
         case Role.PROVIDER:
-            return (*everybody, ports, chain, leftovers, sandbox, gpus)
+            return (*everybody, ports, chain, leftovers, environments, sandbox, gpus)
         case Role.DEVELOPER:
-            return (*everybody, tools, postgresql, sandbox_for_development)
+            return (*everybody, tools, postgresql, environments, sandbox_for_development)
 
 
 async def python(_: "Settings") -> list[Finding]:
@@ -212,6 +213,19 @@ async def leftovers(settings: "Settings") -> list[Finding]:
             required=False,
         )
     ]
+
+
+async def environments(_: "Settings") -> list[Finding]:
+    """Check what packing the environments of jobs needs; without it host-python is left."""
+    from assay_provider.environments.availability import find_packer
+
+    try:
+        seen, remedy = find_packer(uid=0).mksquashfs, ""
+        if os.getuid() != 0:
+            seen, remedy = "not as an ordinary user", "run the provider as root, which may mount"
+    except AssayError as error:
+        seen, remedy = "host-python only, for development", str(error)
+    return [Finding(name="environments", ok=not remedy, seen=seen, remedy=remedy, required=False)]
 
 
 async def sandbox(settings: "Settings") -> list[Finding]:

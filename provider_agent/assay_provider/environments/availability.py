@@ -33,8 +33,12 @@ class MountingSandbox(Protocol):
         """Raise `LocalError` where environments cannot be limited or mounted."""
         ...
 
-    def try_mount(self, root: EnvironmentRoot) -> None:
-        """Mount an environment and take it away again; blocks."""
+    def mount(self, root: EnvironmentRoot) -> None:
+        """Mount an environment; blocks."""
+        ...
+
+    def unmount(self, root: EnvironmentRoot) -> None:
+        """Take it away again; blocks."""
         ...
 
 
@@ -70,7 +74,8 @@ async def try_environments(
             layer = await asyncio.to_thread(_write_trial, tar)
             packed = await packer.pack(tar, folder, layer, seconds=TRIAL_S)
             root = EnvironmentRoot(digest="trial", layers=(packed.path,), variables={})
-            await asyncio.to_thread(sandbox.try_mount, root)
+            await asyncio.to_thread(sandbox.mount, root)
+            await asyncio.to_thread(sandbox.unmount, root)
     except AssayError as error:
         return EnvironmentSupport(served=False, remark=str(error))
     return EnvironmentSupport(served=True)

@@ -130,13 +130,16 @@ class BubblewrapSandbox:
             reasons = "; ".join(self.parts.detection.reasons)
             raise LocalError(f"environments need limits by cgroups, and there are none: {reasons}")
 
-    def try_mount(self, root: EnvironmentRoot) -> None:
-        """Mount an environment and take it away again. Blocks.
+    def mount(self, root: EnvironmentRoot) -> None:
+        """Mount an environment that no job has, to see whether that goes. Blocks.
 
         Raises:
             SandboxUnavailable: what the kernel says.
         """
         self._launcher.mount(root)
+
+    def unmount(self, root: EnvironmentRoot) -> None:
+        """Take it away again. Blocks."""
         self._launcher.unmount(root)
 
     def close(self) -> None:
@@ -201,7 +204,7 @@ class BubblewrapSandbox:
         group = self._create_group(request, self._oci(request))
         try:
             return self._launcher.launch(self._spec(request, slot, group)), group
-        except SandboxUnavailable:
+        except BaseException:
             if group is not None:
                 group.remove()
             raise

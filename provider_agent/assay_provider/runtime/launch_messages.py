@@ -111,8 +111,8 @@ class ContainerSpec:
     configuration: dict[str, Any]
     users: list[list[int]]
     """Uids, and gids, inside and on the host; the job's own last."""
-    directories: list[str]
-    """Mount points of the root that is made in the bundle."""
+    places: list[list[str]]
+    """Mount points of the root that is made in the bundle, each with what is bound there, if so."""
     links: list[list[str]]
     """Path and target of links in it."""
     keeper: list[str]

@@ -192,9 +192,12 @@ def without_users(configured: Mapping[str, Any], uid: int) -> dict[str, Any]:
     return {**configured, "linux": linux, "process": process}
 
 
-def directories_of(shape: Shape) -> list[str]:
-    """Return the mount points that a root made for it must have."""
-    return [mount["destination"] for mount in shape.mounts]
+def places_of(shape: Shape) -> list[list[str]]:
+    """Return the mount points that a root made for it must have, each with what is bound there."""
+    return [
+        [mount["destination"], mount["source"] if mount["type"] == "bind" else ""]
+        for mount in shape.mounts
+    ]
 
 
 def _unescaped(path: str) -> str:
@@ -221,6 +224,8 @@ def _apply(shape: Shape, option: str, first: str, words: Any) -> None:
             shape.links.append([next(words), first])
         case "--ro-bind" | "--bind" | "--dev-bind":
             _bind(shape, option, first, next(words))
+        case "--tmpfs":
+            shape.mounts.append(_mount(first, "tmpfs", ("nosuid", "noexec", "nodev", "size=4096")))
         case "--proc":
             shape.mounts.append(_mount(first, "proc", ("nosuid", "noexec", "nodev")))
         case "--dev":

@@ -91,8 +91,13 @@ def _make_bundle(container: ContainerSpec, staging: Staging) -> None:
     mounts.tmpfs(staging.bundle, size_bytes=_BUNDLE_BYTES, inodes=_BUNDLE_FILES_MAX, uid=0, gid=0)
     root = staging.bundle / ROOTFS
     root.mkdir()
-    for path in container.directories:
-        (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    for path, source in container.places:
+        place = root / path.lstrip("/")
+        if source and not Path(source).is_dir():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+        else:
+            place.mkdir(parents=True, exist_ok=True)
     for path, target in container.links:
         (root / path.lstrip("/")).symlink_to(target)
 

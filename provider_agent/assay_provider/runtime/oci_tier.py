@@ -19,7 +19,7 @@ from assay_provider.runtime.launch_messages import ContainerSpec, LauncherConfig
 from assay_provider.runtime.oci_configuration import (
     ROOTFS,
     configuration,
-    directories_of,
+    places_of,
     shape_of,
     without_users,
 )
@@ -104,7 +104,7 @@ def container_of(
         joins_by_path=runtime.joins_by_path,
         configuration=configured,
         users=[list(pair) for pair in users.items()],
-        directories=directories_of(shape) if own_root else [],
+        places=places_of(shape) if own_root else [],
         links=shape.links,
         keeper=[config.keeper, "infinity"],
         hidden_mounts=hidden_mounts(group.procs_files(), mountinfo),

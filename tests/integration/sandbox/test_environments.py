@@ -523,7 +523,7 @@ async def test_the_trial_says_whether_environments_can_be_served(
         raise SandboxUnavailable("mounting an environment failed: no loop device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox, "try_mount", refuse)
+        patch.setattr(sandbox, "mount", refuse)
         found = await availability.try_environments(sandbox, cache, UID)
     assert (found.served, "no loop device" in found.remark) == (False, True)
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
