@@ -203,13 +203,11 @@ class LayerCache:
         return True
 
     def _drop(self, cid: Cid) -> bool:
-        if cid in self._locks:
-            return False
         try:
             with (self._layers / cid / "record").open("rb") as record:
                 fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._remove(cid)
-        except OSError:  # held by another process, or gone meanwhile
+        except OSError:  # held, by this process or another one, or gone meanwhile
             return False
         return True
 

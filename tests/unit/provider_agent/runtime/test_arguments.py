@@ -145,3 +145,37 @@ def test_the_fallback_limits_each_process() -> None:
     )
 
     assert command == ["/usr/bin/prlimit", "--as=100", "--nproc=7", "--", "/bin/true", "--x"]
+
+
+def test_an_environment_takes_the_place_of_the_hosts_system_and_python() -> None:
+    mounted = Path("/stage/environments/name")
+    arguments = bubblewrap_arguments(
+        root=ROOT,
+        staging=STAGING,
+        python_bound=True,
+        exact_torch_bound=True,
+        environment={},
+        mounted=mounted,
+    )
+    bound = {
+        arguments[i + 2]: arguments[i + 1]
+        for i, word in enumerate(arguments)
+        if word in ("--ro-bind", "--bind")
+    }
+    assert bound == {
+        "/": "/stage/environments/name",
+        "/opt/exact": "/stage/exact",
+        "/tmp": "/stage/scratch/tmp",
+        "/dev/shm": "/stage/scratch/shm",
+        "/output": "/stage/output",
+        "/input": "/stage/input",
+    }
+    assert arguments.index("--ro-bind") < arguments.index("--proc") < arguments.index("--dev")
+    assert "--symlink" not in arguments
+    as_before = _arguments()
+    assert [a for a in arguments if a.startswith("--unshare")] == [
+        a for a in as_before if a.startswith("--unshare")
+    ]
+    assert (
+        arguments[arguments.index("--remount-ro") :] == as_before[as_before.index("--remount-ro") :]
+    )

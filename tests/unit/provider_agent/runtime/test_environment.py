@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from assay_provider.runtime.environment import (
+    PATH_INSIDE,
     cpu_variables,
     default_variables,
     digest_of,
@@ -11,6 +12,7 @@ from assay_provider.runtime.environment import (
     host_python,
     readable_for_all,
     system_root,
+    variables_inside,
 )
 
 DESCRIPTION = {
@@ -91,3 +93,19 @@ def test_input_becomes_readable_and_nothing_more(tmp_path: Path) -> None:
 
     modes = [stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a", tmp_path / "a/x", outside)]
     assert modes == [0o755, 0o644, 0o600]
+
+
+def test_an_environments_variables_count_more_than_the_sandboxes() -> None:
+    own = {"PATH": "/opt/environment/bin:/usr/bin", "LANG": "C", "OMP_NUM_THREADS": "2"}
+    variables = variables_inside(own, "x86_64")
+    assert own.items() <= variables.items()
+    assert variables["MKL_CBWR"] == "COMPATIBLE", "what it does not say is pinned all the same"
+    assert variables["PYTHONHASHSEED"] == "0"
+    assert "LD_LIBRARY_PATH" not in variables
+    assert variables_inside({}, "aarch64")["PATH"] == PATH_INSIDE
+
+
+def test_exact_torch_comes_first_in_an_environment_too() -> None:
+    assert variables_inside({}, "x86_64")["PYTHONPATH"] == "/opt/exact"
+    inside = variables_inside({"PYTHONPATH": "/app"}, "x86_64")
+    assert inside["PYTHONPATH"] == "/opt/exact:/app"

@@ -2,8 +2,13 @@
 
 import pytest
 
-from assay_provider.runtime.environment import default_variables
-from assay_provider.runtime.exact import ExactSetup, under_mode, variables_under_mode
+from assay_provider.runtime.environment import default_variables, variables_inside
+from assay_provider.runtime.exact import (
+    ExactSetup,
+    elsewhere,
+    under_mode,
+    variables_under_mode,
+)
 
 PINNED = default_variables("x86_64")
 TORCH_READS = {
@@ -74,3 +79,17 @@ def test_a_job_chooses_neither_engine_nor_threads_nor_the_package() -> None:
     assert found["OMP_NUM_THREADS"] == "1"
     assert found["PYTHONPATH"] == "/opt/exact:/input/lib"
     assert found["SEED"] == "7"
+
+
+def test_an_environment_chooses_its_engine_and_keeps_its_search_path() -> None:
+    setup = ExactSetup(engine="native", threads=3, instruction_set="avx2")
+    assert elsewhere(setup) == ExactSetup(engine="auto", threads=3, instruction_set="avx2")
+    inside = variables_inside({"PYTHONPATH": "/app", "OMP_NUM_THREADS": "1"}, "x86_64")
+
+    def under(own: dict[str, str]) -> dict[str, str]:
+        return variables_under_mode(inside, own, elsewhere(setup), machine="x86_64", cpus=1.0)
+
+    assert under({})["PYTHONPATH"] == "/opt/exact:/app"
+    assert under({"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/opt/exact:/mine"
+    assert under({})["EXACT_TORCH_ENGINE"] == "auto"
+    assert under({})["OMP_NUM_THREADS"] == "3", "pinned for others, the owner's under a mode"

@@ -22,3 +22,5 @@ def test_messages_come_back_as_they_were() -> None:
     assert messages.decode_spec(messages.encode(SPEC)) == SPEC
     collected = messages.Collected(refused="why")
     assert messages.decode_collected(messages.encode(collected)) == collected
+    environment = messages.EnvironmentSpec(name="bafy", images=["/a/image", "/b/image"])
+    assert messages.decode_environment(messages.encode(environment)) == environment
