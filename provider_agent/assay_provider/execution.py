@@ -59,6 +59,20 @@ class Schedulers(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Sources:
+    """Where one lease's artifacts come from, and who was asked: it may be their fault."""
+
+    schedulers: Schedulers
+    scheduler: Address
+    asked: Sequence[PeerId] = ()
+
+    async def next(self) -> Sequence[PeerId]:
+        """Return whom to ask now."""
+        self.asked = await self.schedulers.sources_of(self.scheduler)
+        return self.asked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
     """What a run came to. `seconds` is what it bills."""
@@ -156,24 +170,28 @@ class Execution:
     async def _fetch_all(self, lease: ProviderLease, order: Order) -> JobSpec:
         allowed_s = max(order.commit_window_s, FETCH_S_MIN)
         owner = inputs_owner(lease.job)
+        sources = _Sources(self.schedulers, lease.scheduler)
         try:
             async with asyncio.timeout(allowed_s):
                 block = job_spec.spec_cid(order.spec)
                 limits = ArtifactLimits(bytes_max=job_spec.SPEC_BYTES_MAX, files_max=1)
-                await self._fetch(block, lease.scheduler, limits)
+                await self._fetch(block, sources, limits)
                 data = await self.artifacts.read_bytes(block, bytes_max=job_spec.SPEC_BYTES_MAX)
                 spec = job_spec.decode(data)
                 check_fit(spec, self.supply)
                 inputs = ArtifactLimits(bytes_max=spec.resources.input_bytes)
-                await self._fetch(spec.inputs, lease.scheduler, inputs)
+                await self._fetch(spec.inputs, sources, inputs)
                 await self.artifacts.pin(spec.inputs, owner=owner)
         except TimeoutError:
-            raise RemoteError(f"spec and inputs did not arrive within {allowed_s} s") from None
+            asked = f" from {', '.join(sources.asked)}" if sources.asked else ""
+            raise RemoteError(
+                f"spec and inputs did not arrive within {allowed_s} s{asked}"
+            ) from None
         return spec
 
-    async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> None:
+    async def _fetch(self, cid: Cid, sources: "_Sources", limits: ArtifactLimits) -> None:
         for attempt in range(1, FETCH_ATTEMPTS + 1):
-            peers = await self.schedulers.sources_of(scheduler)
+            peers = await sources.next()
             try:
                 await self.artifacts.fetch(cid, peers, limits=limits)
             except RemoteError as error:
