@@ -80,6 +80,20 @@ class EnvironmentRoots(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Sources:
+    """Where one lease's artifacts come from, and who was asked: it may be their fault."""
+
+    schedulers: Schedulers
+    scheduler: Address
+    asked: Sequence[PeerId] = ()
+
+    async def next(self) -> Sequence[PeerId]:
+        """Return whom to ask now."""
+        self.asked = await self.schedulers.sources_of(self.scheduler)
+        return self.asked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
     """What a run came to. `seconds` is what it bills."""
@@ -196,45 +210,47 @@ class Execution:
         """Make everything a job reads local; `held` keeps its environment as long as it is open."""
         allowed_s = max(order.commit_window_s, FETCH_S_MIN)
         owner = inputs_owner(lease.job)
+        sources = _Sources(self.schedulers, lease.scheduler)
         try:
             async with asyncio.timeout(allowed_s):
                 block = job_spec.spec_cid(order.spec)
                 limits = ArtifactLimits(bytes_max=job_spec.SPEC_BYTES_MAX, files_max=1)
-                await self._fetch(block, lease.scheduler, limits)
+                await self._fetch(block, sources, limits)
                 data = await self.artifacts.read_bytes(block, bytes_max=job_spec.SPEC_BYTES_MAX)
                 spec = job_spec.decode(data)
                 check_fit(spec, self.supply)
                 self.denials.current().check_spec(spec)
                 await self.limits.check_spec(order, spec.resources)
                 inputs = ArtifactLimits(bytes_max=spec.resources.input_bytes)
-                fetched = await self._fetch(spec.inputs, lease.scheduler, inputs)
+                fetched = await self._fetch(spec.inputs, sources, inputs)
                 await self.limits.moved(lease.job, fetched)
                 await self.artifacts.pin(spec.inputs, owner=owner)
-                root = await self._environment(lease, spec, held)
+                root = await self._environment(lease, spec, sources, held)
         except TimeoutError:
+            asked = f" from {', '.join(sources.asked)}" if sources.asked else ""
             raise RemoteError(
-                f"spec, inputs and environment were not there within {allowed_s} s; what was begun "
-                "of the environment goes on for later jobs"
+                f"spec, inputs and environment were not there within {allowed_s} s{asked}; what "
+                "was begun of the environment goes on for later jobs"
             ) from None
         return spec, root
 
     async def _environment(
-        self, lease: ProviderLease, spec: JobSpec, held: AsyncExitStack
+        self, lease: ProviderLease, spec: JobSpec, sources: _Sources, held: AsyncExitStack
     ) -> EnvironmentRoot | None:
         if job_spec.runtime_kind(spec.runtime) != job_spec.ENVIRONMENTS:
             return None
         assert self.environments is not None, "offered only where they can be prepared"
 
         async def fetch(cid: Cid, limits: ArtifactLimits) -> None:
-            await self._fetch(cid, lease.scheduler, limits)
+            await self._fetch(cid, sources, limits)
 
         await self._enter(lease, "preparing")
         return await held.enter_async_context(self.environments.root(Cid(spec.runtime), fetch))
 
-    async def _fetch(self, cid: Cid, scheduler: Address, limits: ArtifactLimits) -> int:
+    async def _fetch(self, cid: Cid, sources: _Sources, limits: ArtifactLimits) -> int:
         """Return the bytes of what is here then."""
         for attempt in range(1, FETCH_ATTEMPTS + 1):
-            peers = await self.schedulers.sources_of(scheduler)
+            peers = await sources.next()
             try:
                 return await self.artifacts.fetch(cid, peers, limits=limits)
             except RemoteError as error:

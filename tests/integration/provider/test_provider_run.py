@@ -126,13 +126,13 @@ def read(path: Path) -> dict[str, bytes]:
 
 
 @asynccontextmanager
-async def open_market(directory: Path) -> AsyncIterator[Market]:
+async def open_market(directory: Path, **artifact_changes: Any) -> AsyncIterator[Market]:
     sandbox_settings = SandboxSettings(instance=f"test-{os.getpid()}", uid_first=310_000)
     clock = SystemClock()
     local = NetworkSettings()
 
     def store(name: str) -> ArtifactSettings:
-        return ArtifactSettings(root=directory / name, quota_bytes=1 * GIB)
+        return ArtifactSettings(root=directory / name, quota_bytes=1 * GIB, **artifact_changes)
 
     async with (
         open_network(local, new_peer_key()) as scheduler_network,
