@@ -104,7 +104,12 @@ class Execution:
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        request = _request(spec, directory, limits, self.supply)
+        request = dataclasses.replace(
+            _request(spec, directory, limits, self.supply),
+            tell=lambda text: self.tell(
+                lease.scheduler, Progress(job=lease.job, stage=f"running: {text}")
+            ),
+        )
         result = await self.sandbox.run(request, lease.slot)
         await self._enter(lease, "storing")
         return await self._store(directory, lease, order, spec.resources, result, limits)
