@@ -152,7 +152,12 @@ class Execution:
         await self._enter(lease, "running")
         limits = outcome.run_limits(spec.resources, wall_seconds=order.max_seconds)
         assert lease.slot is not None, "a lease that runs holds a slot"
-        request = _request(spec, directory, limits, self.supply, root)
+        request = dataclasses.replace(
+            _request(spec, directory, limits, self.supply, root),
+            tell=lambda text: self.tell(
+                lease.scheduler, Progress(job=lease.job, stage=f"running: {text}")
+            ),
+        )
         async with self.gpus.tenancy(lease.slot, spec.resources.gpus) as grant:
             request = dataclasses.replace(request, gpus=grant)
             seconds_max = order.max_seconds

@@ -32,7 +32,8 @@ class FakeSandbox:
     """Fulfils `assay_provider.runtime.sandbox.Sandbox`.
 
     `result` and `write_output` say what every run comes to. While `gate` is cleared runs wait, as
-    long jobs do; a cancelled run is counted in `killed`. `fault` is raised instead of running.
+    long jobs do; a cancelled run is counted in `killed`. `said` is what a job tells of its
+    progress. `fault` is raised instead of running.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class FakeSandbox:
         self.requests: list[tuple[RunRequest, int]] = []
         self.inputs: list[dict[str, bytes]] = []
         self.killed = 0
+        self.said: tuple[str, ...] = ()
         self._busy: set[int] = set()
 
     async def run(self, request: RunRequest, slot: int) -> RunResult:
@@ -56,6 +58,9 @@ class FakeSandbox:
         try:
             if self.fault is not None:
                 raise self.fault
+            for text in self.said:
+                assert request.tell is not None, "somebody listens to a job"
+                request.tell(text)
             await self.gate.wait()
         except asyncio.CancelledError:
             self.killed += 1

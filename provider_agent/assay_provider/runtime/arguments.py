@@ -22,6 +22,9 @@ STATUS_FD: Final = 5
 WASM_INSIDE: Final = "/opt/wasm"
 """Where a T0 sandbox holds wasmtime and what runs modules in it."""
 
+SOCKET_INSIDE: Final = "/dev/assay"
+"""Where a job finds its socket, as programs find their log's in /dev/log: /dev is always ours."""
+
 JOB_UID: Final = 1000
 """Uid and gid the job sees as its own; the host knows it under its slot's uid."""
 
@@ -55,6 +58,7 @@ def bubblewrap_arguments(
     python_bound: bool,
     exact_torch_bound: bool,
     wasm_bound: bool,
+    socket_bound: bool = False,
     environment: Mapping[str, str],
     gpus: GpuGrant | None = None,
     mounted: Path | None = None,
@@ -81,6 +85,7 @@ def bubblewrap_arguments(
         *(("--ro-bind", str(staging.wasm), WASM_INSIDE) if wasm_bound else ()),
         *(_gpus(gpus) if gpus else ()),
         *_job_directories(staging),
+        *(("--bind", str(staging.socket), SOCKET_INSIDE) if socket_bound else ()),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         "--clearenv",
         *_variables(environment),

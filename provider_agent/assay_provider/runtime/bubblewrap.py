@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import platform
+import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from typing import Final
 
 from assay_node.protocol.errors import LocalError
 from assay_node.protocol.job_spec import Tier
-from assay_provider.runtime import cgroups, environment, verdict
+from assay_provider.runtime import cgroups, environment, job_socket, verdict
 from assay_provider.runtime.arguments import (
     SANDBOX_PIDS,
     bubblewrap_arguments,
@@ -182,15 +183,36 @@ class BubblewrapSandbox:
 
     async def _run(self, request: RunRequest, slot: int) -> RunResult:
         await asyncio.to_thread(self._prepare, request)
-        async with self._environments.held(request.root):
+        async with (
+            self._environments.held(request.root),
+            self._listening(request, slot) as path,
+        ):
             # Starting blocks the loop for a millisecond or two, and in return has no half-way state
             # in which a cancellation could lose a job.
-            job, group = self._start(request, slot)
+            job, group = self._start(request, slot, path)
             try:
                 return await self._follow(job, group, request)
             finally:
                 # Shielded: a second cancellation must not leave processes or groups behind.
                 await asyncio.shield(asyncio.to_thread(_tear_down, job, group))
+
+    @asynccontextmanager
+    async def _listening(self, request: RunRequest, slot: int) -> AsyncIterator[Path | None]:
+        """Hear what the job says of its progress. A module at T0 says nothing."""
+        if request.tell is None or request.tier == Tier.T0:
+            yield None
+            return
+        folder = tempfile.TemporaryDirectory(
+            dir=request.output_directory.parent, prefix="socket-", ignore_cleanup_errors=True
+        )
+        with folder:
+            async with job_socket.listening(
+                Path(folder.name),
+                uid=self.host_uid(slot),
+                wall_seconds=request.limits.wall_seconds,
+                tell=request.tell,
+            ) as path:
+                yield path
 
     def _prepare(self, request: RunRequest) -> None:
         environment.readable_for_all(request.input_directory)
@@ -200,10 +222,12 @@ class BubblewrapSandbox:
                 self._launcher.stop()
                 self._start_launcher()
 
-    def _start(self, request: RunRequest, slot: int) -> tuple[LaunchedJob, cgroups.Cgroup | None]:
+    def _start(
+        self, request: RunRequest, slot: int, path: Path | None
+    ) -> tuple[LaunchedJob, cgroups.Cgroup | None]:
         group = self._create_group(request, self._oci(request))
         try:
-            return self._launcher.launch(self._spec(request, slot, group)), group
+            return self._launcher.launch(self._spec(request, slot, group, path)), group
         except BaseException:
             if group is not None:
                 group.remove()
@@ -227,7 +251,9 @@ class BubblewrapSandbox:
         except OSError as error:
             raise SandboxUnavailable(f"the job's cgroup cannot be made: {error}") from error
 
-    def _spec(self, request: RunRequest, slot: int, group: cgroups.Cgroup | None) -> LaunchSpec:
+    def _spec(
+        self, request: RunRequest, slot: int, group: cgroups.Cgroup | None, path: Path | None
+    ) -> LaunchSpec:
         root = os.getuid() == 0
         uid = self.host_uid(slot)
         limits = request.limits
@@ -248,6 +274,7 @@ class BubblewrapSandbox:
             output_files_max=limits.output_files_max,
             wall_seconds=limits.wall_seconds,
             log_bytes=limits.log_bytes,
+            socket=str(path.absolute()) if path else "",
             container=self._container(request, arguments, command, group, uid),
         )
 
@@ -287,6 +314,7 @@ class BubblewrapSandbox:
             python_bound=config.python_base is not None,
             exact_torch_bound=config.exact_torch is not None,
             wasm_bound=request.tier == Tier.T0,
+            socket_bound=request.tell is not None and request.tier != Tier.T0,
             environment=_variables(request),
             gpus=request.gpus,
             mounted=staging.mounted(request.root.digest) if request.root else None,

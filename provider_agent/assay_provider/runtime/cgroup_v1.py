@@ -15,12 +15,13 @@ from assay_provider.runtime.cgroups import (
     CgroupUsage,
     counter,
     kill_all,
+    kill_frozen,
     remove_directory,
     remove_if_empty,
 )
 
 CONTROLLERS_NEEDED: Final = ("memory", "pids", "cpu")
-CONTROLLERS_USED: Final = (*CONTROLLERS_NEEDED, "cpuacct", "devices")
+CONTROLLERS_USED: Final = (*CONTROLLERS_NEEDED, "cpuacct", "devices", "freezer")
 
 
 def controller_mounts(mountinfo: str) -> dict[str, Path]:
@@ -63,8 +64,12 @@ class CgroupV1:
 
     def kill(self) -> None:
         """See `Cgroup`. With no room for new processes the loop cannot be outrun."""
+        procs = self.directories["pids"] / "cgroup.procs"
         (self.directories["pids"] / "pids.max").write_text("0", encoding="ascii")
-        kill_all(self.directories["pids"] / "cgroup.procs")
+        freezer = self.directories.get("freezer")
+        if freezer is not None and freezer.is_dir():
+            kill_frozen(procs, freezer / "freezer.state", frozen="FROZEN", thawed="THAWED")
+        kill_all(procs)
 
     def remove(self) -> None:
         """See `Cgroup`."""

@@ -25,6 +25,7 @@ from assay_provider.runtime.cgroups import (
     CgroupUsage,
     counter,
     kill_all,
+    kill_frozen,
     remove_directory,
     remove_if_empty,
 )
@@ -75,12 +76,13 @@ class CgroupV2:
 
     def kill(self) -> None:
         """See `Cgroup`. cgroup.kill came with Linux 5.14 and takes running forks along."""
-        kill_file = self.directory / "cgroup.kill"
+        procs, kill_file = self.directory / "cgroup.procs", self.directory / "cgroup.kill"
         if kill_file.exists():
             kill_file.write_text("1", encoding="ascii")
         else:
             (self.directory / "pids.max").write_text("0", encoding="ascii")
-        kill_all(self.directory / "cgroup.procs")
+            kill_frozen(procs, self.directory / "cgroup.freeze", frozen="1", thawed="0")
+        kill_all(procs)
 
     def remove(self) -> None:
         """See `Cgroup`."""

@@ -159,6 +159,23 @@ def clean_leftovers(driver: CgroupDriver) -> int:
     return len(dead)
 
 
+def kill_frozen(procs: Path, state: Path, *, frozen: str, thawed: str) -> None:
+    """Stop every process, then send each SIGKILL, then let them go to die.
+
+    Frozen, none can fork, or see the others die and do something about it. Whatever is not caught
+    that way, `kill_all` is for.
+    """
+    if not procs.read_text(encoding="ascii").split():
+        return
+    state.write_text(frozen, encoding="ascii")
+    try:
+        for pid in procs.read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    finally:
+        state.write_text(thawed, encoding="ascii")
+
+
 def kill_all(procs: Path) -> None:
     """Send SIGKILL to every process listed in `procs` until it is empty.
 

@@ -131,6 +131,9 @@ def _start(config: LauncherConfig, spec: LaunchSpec, staging: Staging) -> Starte
 def _mount_job(staging: Staging, spec: LaunchSpec) -> None:
     mounts.unshare(mounts.CLONE_NEWNS)
     mounts.bind(Path(spec.input_directory), staging.input)
+    if spec.socket:
+        staging.socket.touch()
+        mounts.bind(Path(spec.socket), staging.socket)
     mounts.tmpfs(
         staging.output,
         size_bytes=spec.output_tmpfs_bytes,

@@ -65,6 +65,11 @@ class Staging:
         return self.root / "output"
 
     @property
+    def socket(self) -> Path:
+        """The job's socket."""
+        return self.root / "socket"
+
+    @property
     def bundle(self) -> Path:
         """The job's OCI bundle: its configuration and root."""
         return self.root / "bundle"
@@ -143,6 +148,8 @@ class LaunchSpec:
     output_files_max: int
     wall_seconds: float
     log_bytes: int
+    socket: str = ""
+    """The job's socket on the host; empty where nobody listens."""
     container: ContainerSpec | None = None
     """Starts the job in a container; None in bwrap."""
 

@@ -18,7 +18,7 @@ is the whole of what one implements:
    again under the same name cleans up what was left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -143,6 +143,8 @@ class RunRequest:
     gpus: GpuGrant | None = None
     exact: ExactRun | None = None
     """Runs the command, a Python script's, under a mode of exact_torch; None runs it as it is."""
+    tell: Callable[[str], None] | None = None
+    """Is given what the job says of its progress, cut and escaped; None where nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

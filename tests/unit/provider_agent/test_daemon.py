@@ -199,6 +199,17 @@ async def test_a_spec_that_does_not_fit_is_handed_back(world: World) -> None:
     assert "no runtime" in (await handed_back(world, runtime=environment)).reason
 
 
+async def test_what_a_job_says_of_its_progress_reaches_its_scheduler(world: World) -> None:
+    world.sandbox.said = ("epoch 1 of 2", "epoch 2 of 2")
+    async with world.daemon():
+        await introduced(world)
+        await world.scheduler.lease(world.signed_order())
+        await world.scheduler.committed()
+    stages = [told.stage for told in world.scheduler.progress]
+    said = ["running: epoch 1 of 2", "running: epoch 2 of 2"]
+    assert stages == ["fetching", "running", *said, "storing"]
+
+
 async def test_a_job_runs_at_the_first_tier_it_accepts_that_is_offered(world: World) -> None:
     module = {"tier": "t0", "runtime": "wasm", "comparison": "exact", "exact": "as-is"}
     assert "isolates at t1" in (await handed_back(world, tier="t2")).reason
