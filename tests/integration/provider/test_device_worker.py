@@ -85,11 +85,13 @@ async def test_stopping_ends_it_in_the_middle_of_its_work(worker):
 CUT_OFF = """
 import asyncio, sys
 from assay_provider.proving.device_worker import WorkerProcess
-from assay_provider.proving.worker_messages import Load
+from assay_provider.proving.worker_messages import Compute, Load
 
 async def main():
     worker = WorkerProcess()
-    await worker.load(Load(device=None, beacon=bytes(32), size=256, pretends=False))
+    await worker.load(Load(device=None, beacon=bytes(32), size=2048, pretends=False))
+    work = asyncio.create_task(worker.compute(Compute(seed=bytes(32), number=0, works=2000)))
+    await asyncio.sleep(0.2)  # it is in the middle of minutes of work, and reads nothing
     print(worker._process.pid, flush=True)
     await asyncio.sleep(60)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from assay_node.cli.machine_checks import environments
-from assay_node.cli.provider import environments_line
+from assay_node.cli.provider_view import environments_line
 from assay_node.settings import Settings
 from assay_provider.environments import availability
 from assay_provider.environments.availability import CACHE_FOLDER, EnvironmentSupport

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from assay_node.keys import create_key
 from assay_node.proof_arithmetic.questions import questions
 from assay_node.proof_arithmetic.verification import Secret, WrongProof, check_opening
 from assay_node.protocol import codec
@@ -283,6 +284,11 @@ async def test_results_are_the_schedulers_own_and_about_us(world, tmp_path):
         with pytest.raises(Refused, match="another operator"):
             await world.scheduler.send(
                 PROOF_RESULT, signed_result(operator="0x" + other.hex()), Ack
+            )
+        stranger = create_key()
+        with pytest.raises(Refused, match="from the scheduler that signed"):
+            await world.scheduler.send(
+                PROOF_RESULT, signed_result(stranger, verifier=stranger.address), Ack
             )
         assert read_record(tmp_path)["results"] == []
 
