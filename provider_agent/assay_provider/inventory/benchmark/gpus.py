@@ -7,7 +7,6 @@ from typing import Final
 from assay_node.protocol.ids import to_hex
 from assay_node.protocol.offer import Gpu
 
-
 NVIDIA_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
 AMD_VARIABLE: Final = "ROCR_VISIBLE_DEVICES"
 
