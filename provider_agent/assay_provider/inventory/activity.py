@@ -11,7 +11,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,8 +27,8 @@ _PROPERTIES: Final = ("Type", "Class", "IdleHint", "IdleSinceHint", "State")
 
 Run = Callable[[tuple[str, ...]], str | None]
 """Runs a program and returns its output, None when it cannot be run or fails."""
-GpuPrograms = Callable[[], int | None]
-"""Counts programs on GPUs for sale that are not jobs; None where no driver tells."""
+GpuPrograms = Callable[[], Collection[int] | None]
+"""Returns the processes on GPUs that are for sale, jobs included; None where no driver tells."""
 
 
 def run_program(arguments: tuple[str, ...]) -> str | None:
@@ -42,7 +42,7 @@ def run_program(arguments: tuple[str, ...]) -> str | None:
     return done.stdout
 
 
-def no_gpu_programs() -> int | None:
+def no_gpu_programs() -> Collection[int] | None:
     """Return None: no GPU is for sale."""
     return None
 
@@ -67,11 +67,12 @@ class OwnerSigns:
         idle = [*self._terminals(now), *self._desktops(now, unknown)]
         if not idle:
             unknown.append("no terminal and no desktop is here to be idle")
-        cpus = self._other_cpus()
+        ours, ticks = self._processes()
+        on_gpus = self.gpu_programs()
         return Activity(
             idle_s=max(0.0, min(idle)) if idle else None,
-            other_cpus=cpus,
-            other_gpu_programs=self.gpu_programs(),
+            other_cpus=self._other_cpus(ticks),
+            other_gpu_programs=None if on_gpus is None else len(set(on_gpus) - ours),
             unknown=tuple(unknown),
         )
 
@@ -95,9 +96,8 @@ class OwnerSigns:
                 continue
             yield _idle_s(facts, now)
 
-    def _other_cpus(self) -> float | None:
+    def _other_cpus(self, ticks: Mapping[int, int]) -> float | None:
         """Return the cores that other programs used since the last reading, None at the first."""
-        ticks = dict(self._foreign_ticks())
         at = self.monotonic()
         before, before_at = self._ticks, self._ticks_at
         self._ticks, self._ticks_at = ticks, at
@@ -107,20 +107,27 @@ class OwnerSigns:
         used = sum(max(0, now - before.get(pid, 0)) for pid, now in ticks.items())
         return used / os.sysconf("SC_CLK_TCK") / (at - before_at)
 
-    def _foreign_ticks(self) -> Iterator[tuple[int, int]]:
+    def _processes(self) -> tuple[set[int], dict[int, int]]:
+        """Return the daemon's processes and its jobs', and what others used, in ticks."""
         parents: dict[int, int] = {}
         ticks: dict[int, int] = {}
+        ours: set[int] = set()
         for path in self.proc.glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 pid = int(path.name)
                 # the name in brackets may hold anything: fields are counted behind it
                 fields = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 parents[pid] = int(fields[1])
-                if path.stat().st_uid not in self.uids:
-                    ticks[pid] = int(fields[11]) + int(fields[12])
-        for pid, used in ticks.items():
-            if not self._is_ours(pid, parents) and not _is_kernel(pid, parents):
-                yield pid, used
+                ticks[pid] = int(fields[11]) + int(fields[12])
+                if path.stat().st_uid in self.uids:
+                    ours.add(pid)
+        ours.update(pid for pid in ticks if self._is_ours(pid, parents))
+        others = {
+            pid: used
+            for pid, used in ticks.items()
+            if pid not in ours and not _is_kernel(pid, parents)
+        }
+        return ours, others
 
     def _is_ours(self, pid: int, parents: Mapping[int, int]) -> bool:
         for _ in range(len(parents)):

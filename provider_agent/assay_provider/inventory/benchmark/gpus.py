@@ -2,17 +2,25 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from assay_node.protocol.ids import to_hex
 from assay_node.protocol.offer import Gpu
 
+NVIDIA_VARIABLE: Final = "CUDA_VISIBLE_DEVICES"
+AMD_VARIABLE: Final = "ROCR_VISIBLE_DEVICES"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredGpu:
-    """A GPU or an instance of one. `uuid` is its driver's name of it, by which a child sees it."""
+    """A GPU or an instance of one.
+
+    `uuid` is its driver's name of it; a child sees it alone when `variable` names it.
+    """
 
     uuid: str
     offered: Gpu
+    variable: str = NVIDIA_VARIABLE
 
 
 def facts_of(gpus: Iterable[Gpu]) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ async def run_benchmark(
         for gpu in gpus:
             found = await _child(
                 _plan(machine, device="gpu", name=gpu.offered.model, quick=quick, folder=None),
-                {"CUDA_VISIBLE_DEVICES": gpu.uuid},
+                {gpu.variable: gpu.uuid},
                 tell,
             )
             devices.append(_device(gpu.offered.device, found["figures"]))

@@ -158,8 +158,13 @@ def test_a_process_that_ends_meanwhile_or_makes_no_sense_is_passed_over(tmp_path
     assert seen.read(NOW).other_cpus == 0
 
 
-def test_programs_on_gpus_come_from_whoever_asks_the_driver(tmp_path: Path) -> None:
-    assert signs(tmp_path, gpu_programs=lambda: 3).read(NOW).other_gpu_programs == 3
+def test_programs_on_gpus_are_the_drivers_without_the_daemons_and_its_jobs(tmp_path: Path) -> None:
+    process(tmp_path, 100, 1, 0, "assay")
+    process(tmp_path, 101, 100, 0, "a job")
+    process(tmp_path, 500, 1, 0, "game")
+    on_gpus = (101, 500, 900)  # the last one is not to be seen from here
+    assert signs(tmp_path, gpu_programs=lambda: on_gpus).read(NOW).other_gpu_programs == 2
+    assert signs(tmp_path, gpu_programs=lambda: ()).read(NOW).other_gpu_programs == 0
 
 
 def test_a_program_that_fails_or_is_not_there_says_nothing() -> None:
