@@ -170,6 +170,17 @@ async def test_layers_stay_layers_and_whiteouts_hide(
     }
 
 
+async def test_what_lies_below_a_hidden_folder_is_hidden_with_it(
+    store: EmbeddedArtifacts, tmp_path: Path
+) -> None:
+    archive = write_oci(
+        tmp_path / "image.tar",
+        [folder("a"), folder("a/b"), member("a/b/c", b"1"), member("a/d", b"1")],
+        [member(".wh.a"), member("a/.wh.b"), member("a/b/.wh.c"), member("a/.wh.d")],
+    )
+    assert await entries(store, await build(store, archive), 1) == {"a": "whiteout"}
+
+
 async def test_a_layer_writes_through_a_lower_layers_link(
     store: EmbeddedArtifacts, tmp_path: Path
 ) -> None:
