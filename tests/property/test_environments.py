@@ -118,7 +118,7 @@ def seen(path: Path) -> object:
 @LAW
 @given(trees())
 def test_what_a_tree_holds_is_what_comes_out(tree: Tree) -> None:
-    data = written(tree)
+    data = written(tree)  # which lets go of what is hidden below what is hidden
     if data is None:
         return
     found = read(data)

@@ -116,8 +116,10 @@ class Tree:
         Raises:
             LocalError: a name or a link cannot be in a layer, or a file changed meanwhile.
         """
+        self.hidden = {path for path in self.hidden if not self.hidden & set(_above(path))}
         for hidden in sorted(self.hidden):
             self._add_parents(hidden)
+        assert not self.hidden & self.nodes.keys(), "a name is there or hidden"
         with path.open("xb") as file:
             writer = LayerWriter(file)
             for entry, content in self.entries():
@@ -152,6 +154,12 @@ class Tree:
         if parent and self.nodes[parent].kind is not EntryKind.DIRECTORY:
             raise LocalError(f"{path} cannot be made: {parent} is not a directory")
         self.nodes.update(dict.fromkeys(reversed(missing), FOLDER))
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the folders that a path lies in, the nearest first."""
+    while path := posixpath.dirname(path):
+        yield path
 
 
 def inner_path(name: str) -> str:

@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import platform
+import sys
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator
@@ -28,6 +30,7 @@ from tests.builders.images import (
     write_docker,
     write_oci,
 )
+from tests.builders.wheels import write_wheel
 
 PYTHON = (folder("usr"), folder("usr/bin"), member("usr/bin/python3.12", b"ELF", mode=0o755))
 
@@ -165,6 +168,17 @@ async def test_layers_stay_layers_and_whiteouts_hide(
         "replaced/new": (False, b"2"),
         "replaced/old": "whiteout",
     }
+
+
+async def test_what_lies_below_a_hidden_folder_is_hidden_with_it(
+    store: EmbeddedArtifacts, tmp_path: Path
+) -> None:
+    archive = write_oci(
+        tmp_path / "image.tar",
+        [folder("a"), folder("a/b"), member("a/b/c", b"1"), member("a/d", b"1")],
+        [member(".wh.a"), member("a/.wh.b"), member("a/b/.wh.c"), member("a/.wh.d")],
+    )
+    assert await entries(store, await build(store, archive), 1) == {"a": "whiteout"}
 
 
 async def test_a_layer_writes_through_a_lower_layers_link(
@@ -363,3 +377,54 @@ async def test_an_index_in_an_index_is_followed(store: EmbeddedArtifacts, tmp_pa
     plain = await build(store, write_oci(tmp_path / "plain.tar", PYTHON))
     nested = await build(store, write_oci(tmp_path / "nested.tar", PYTHON, change=nest))
     assert nested.cid == plain.cid
+
+
+GLIBC = b"\0GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.\n"
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+async def test_packages_go_above_the_python_of_a_base(
+    store: EmbeddedArtifacts, tmp_path: Path, kind: str
+) -> None:
+    c_library = member("usr/lib/libc.so.6", GLIBC)
+    base = write_oci(tmp_path / "base.tar", [*PYTHON, c_library], env=["PATH=/usr/bin", "A=1"])
+    if kind == "folder":
+        base = tmp_path / "base"
+        base.mkdir()
+        with tarfile.open(fileobj=io.BytesIO(tar_of([*PYTHON, c_library]))) as archive:
+            archive.extractall(base, filter="data")
+    built = await from_requirements(store, tmp_path, base)
+    assert built.manifest.python == "3.12"
+    path = built.manifest.variables["PATH"]
+    assert path.startswith("/opt/environment/bin:")
+    assert ("A" in built.manifest.variables) == (kind == "archive")
+    upper = await entries(store, built, 1)
+    assert upper["opt/environment/bin/python3.12"] == "../../../usr/bin/python3.12"
+    site = "opt/environment/lib/python3.12/site-packages"
+    assert upper[f"{site}/pkg.py"] == (False, b"x = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        (PYTHON, "does not have the GNU C library"),
+        ([member("usr/lib/libc.so.6", GLIBC)], "the base has no Python 3 in its PATH"),
+    ],
+)
+async def test_bases_that_wheels_do_not_fit(
+    store: EmbeddedArtifacts, tmp_path: Path, members: list, reason: str
+) -> None:
+    with pytest.raises(LocalError, match=reason):
+        await from_requirements(store, tmp_path, write_oci(tmp_path / "base.tar", members))
+    assert await store.pins() == ()
+
+
+async def from_requirements(store: EmbeddedArtifacts, folder: Path, base: Path) -> Built:
+    wheel = write_wheel(folder / "index", "pkg", {"pkg.py": b"x = 1\n"})
+    asked, scratch = folder / "requirements.txt", folder / "scratch"
+    await asyncio.to_thread(asked.write_text, f"--no-index\n--find-links {wheel.parent}\npkg\n")
+    await asyncio.to_thread(scratch.mkdir)
+    builder = Builder(
+        artifacts=store, scratch=scratch, python=sys.executable, machine=platform.machine()
+    )
+    return await builder.from_requirements(asked, name="test", base=base)

@@ -154,6 +154,7 @@ def test_an_environment_takes_the_place_of_the_hosts_system_and_python() -> None
         staging=STAGING,
         python_bound=True,
         exact_torch_bound=True,
+        wasm_bound=False,
         environment={},
         mounted=mounted,
     )
