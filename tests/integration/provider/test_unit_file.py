@@ -18,7 +18,7 @@ async def main():
     async with open_sandbox(settings) as sandbox:
         found = await sandbox.self_test()
         for report in found if isinstance(found, tuple) else (found,):
-            print(report.tier.value, *(item.name for item in report.failures), sep=",")
+            print(report.tier, *(item.name for item in report.failures), sep=",")
 
 asyncio.run(main())
 """
