@@ -16,8 +16,9 @@ from assay_provider.runtime.preparation import SandboxSettings
 async def main():
     settings = SandboxSettings(instance=f"unit-{os.getpid()}", uid_first=360_000, slots_max=1)
     async with open_sandbox(settings) as sandbox:
-        report = await sandbox.self_test()
-        print(report.tier.value, *(item.name for item in report.failures), sep=",")
+        found = await sandbox.self_test()
+        for report in found if isinstance(found, tuple) else (found,):
+            print(report.tier, *(item.name for item in report.failures), sep=",")
 
 asyncio.run(main())
 """
