@@ -8,9 +8,9 @@ from typing import Final
 from assay_node.protocol.hardware_proof import PASS_SHARE, ProofResult, ProofVerdict
 from assay_node.protocol.ids import Digest
 
-FAILURES_MAX: Final = 2
-"""So many failures in a row that a busy machine or a bad line could explain are too many: honest
-providers fail one in some dozens, so two in a row one in a thousand."""
+FAILURES_MAX: Final = 3
+"""So many failures in a row that a busy machine or a bad line could explain are too many. Honest
+machines whose speed wobbles by 3 % fail one round in twenty, so three in a row once in a year."""
 PARDON_PROOFS: Final = 3
 """Good proofs in a row after a wrong one, which no honest machine in order gives."""
 RESULTS_KEPT: Final = 20

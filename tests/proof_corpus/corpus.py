@@ -64,10 +64,10 @@ TIME_HEAD = """
 
 A device is a speed, hashing takes {hashing:.0%} on top, the network a round trip of 60 ms (95 %
 below {network} ms) or what is said, and a round's speed wobbles normally by 1 % or what is said;
-{rounds:,} rounds each. One failure makes a provider asked again within minutes, two in a row
+{rounds:,} rounds each. A failure makes a provider asked again within minutes, three in a row
 disprove it: the last column is the share of {providers:,} providers to which that happens within
 {week} rounds, a week at the default interval. Wobbles of rounds that follow each other are taken as
-independent here; a machine that stays slow for an hour fails twice.
+independent here; a machine that stays slow for an hour fails each time.
 
 | provider | fails a round | disproved within a week |
 |---|---|---|

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from assay_node.protocol.hardware_proof import (
     ROUND_TRIPS_MIN,
+    WORKS_MAX,
     ProofFigure,
     ProofResult,
     ProofVerdict,
@@ -79,7 +80,7 @@ def one_round(behaviour: Behaviour, draw: random.Random) -> tuple[ProofFigure, .
     round_trip_s = draw.lognormvariate(-2.8, 0.6) + 2 * behaviour.latency_s  # 60 ms, some 200
     # a proxy's way adds to the ping as well, so the round grows with it
     factor = max(1.0, ROUND_TRIPS_MIN * round_trip_s / SECONDS)
-    part = replace(part, works=round(part.works * factor))
+    part = replace(part, works=min(WORKS_MAX, round(part.works * factor)))
     speed = behaviour.speed / behaviour.shared_with * min(draw.gauss(1, behaviour.wobble), 1.2)
     if draw.random() < behaviour.hiccup:
         speed *= behaviour.hiccup_speed

@@ -20,8 +20,8 @@ which nobody else need be part."""
 BUSY_S: Final = (60.0, 600.0)
 """After a provider was busy: most jobs take minutes."""
 BUSY_MAX: Final = 12
-"""So many times in a row a provider may be busy, an hour or so; then it counts as silent. One that
-works for us all that time is not asked at all."""
+"""So many times in a row, over an hour or so, a provider may be busy before that counts as a
+failure."""
 
 _SECURE: Final = random.SystemRandom()
 

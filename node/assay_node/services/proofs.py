@@ -139,7 +139,6 @@ class Proofs:
             rounds = await self._rounds(offers)
             ready = await asyncio.gather(*(self._prepare(one) for one in rounds))
             together = [one for one, is_ready in zip(rounds, ready, strict=True) if is_ready]
-            logger.info("%d providers prove their hardware", len(together))
             await asyncio.gather(*(self._ask(one) for one in together))
         except ChainError as error:
             logger.warning("no proof of hardware now: %s", error)

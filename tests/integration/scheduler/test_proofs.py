@@ -23,6 +23,8 @@ from tests.fakes.network import FakeNetwork
 from tests.integration.scheduler.scripted_prover import ScriptedProver
 from tests.integration.scheduler.test_scheduler import POLICY, World, open_world
 
+WAIT_S = 120.0
+"""Only ever reached by a failing test."""
 TERMS = ProofTerms(interval_s=86_400.0, seconds=0.002)
 
 
@@ -49,7 +51,7 @@ def line(world: World, number: int = 0) -> dict:
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         while not condition():  # noqa: ASYNC110 - the scheduler does not tell tests
             await asyncio.sleep(0.01)
 
@@ -111,12 +113,12 @@ async def test_all_of_a_round_are_asked_before_one_has_answered(tmp_path):
         await world.until(job, lambda record: record.leases)
 
 
-async def test_who_advertises_too_much_gets_no_work_after_the_second_time(tmp_path):
-    async with market(tmp_path, seconds=0.0005) as world:
+async def test_who_advertises_too_much_gets_no_work_after_the_third_time(tmp_path):
+    async with market(tmp_path, seconds=0.00001) as world:
         await world.providers[0].hello(benchmark=claiming(4_000_000), generation=2)
         (prover,) = provers(world)
         shown = await until_state(world, "disproved")
-        assert len(prover.challenged) == 2
+        assert len(prover.challenged) == 3
         assert "of 4000.0 GFLOPS advertised, of which 90% would do" in shown["hardware"]["text"]
         job = await world.submit(replicas=1, quorum=1)
         await world.until(job, lambda record: "hardware disproved" in record.reason)
@@ -140,11 +142,11 @@ async def test_who_makes_rows_up_gets_no_work_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["challenge", "open"])
-async def test_who_falls_silent_twice_gets_no_work(tmp_path, step):
+async def test_who_falls_silent_again_and_again_gets_no_work(tmp_path, step):
     async with market(tmp_path) as world:
         (prover,) = provers(world, silent_at=step)
         shown = await until_state(world, "disproved")
-        assert len(prover.challenged) == 2
+        assert len(prover.challenged) == 3
         assert shown["hardware"]["text"] == "was ready, and then: not? now"
 
 
