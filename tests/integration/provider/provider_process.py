@@ -24,6 +24,7 @@ from assay_node.network import NetworkSettings, open_network
 from assay_node.protocol.ids import Digest
 from assay_node.protocol.offer import Slot
 from assay_node.protocol.units import GIB, MIB
+from assay_node.settings import Settings
 from assay_node.store.database import open_database
 from assay_node.store.provider_leases import ProviderLeases
 from assay_provider.assembly import ProviderParts
@@ -165,5 +166,5 @@ def _supply(config: Config, room: DiskRoom) -> Supply:
 
 
 if __name__ == "__main__":
-    start_logging("info")
+    start_logging(Settings(log_level="info"))
     asyncio.run(run(Config.read(Path(sys.argv[1]))))

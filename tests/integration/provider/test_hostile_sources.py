@@ -125,7 +125,7 @@ async def large_order(market: Market, **resources: int) -> SignedOrder:
     [
         (lie, "lied: sent bytes that do not hash to"),
         (stall, "stalled: no block for 0.5 s"),
-        (trickle, f"did not arrive within {WHOLE_S} s"),
+        (trickle, f"not there within {WHOLE_S} s"),
         (pour, "lied: sent bytes that do not hash to"),
         (refuse, r"refused: 'not for you\n\x1b[31m'"),
     ],
