@@ -1,9 +1,12 @@
 """Processes that die at the worst moment: no job is lost, nothing is paid twice."""
 
 import asyncio
+import json
 
 import pytest
 
+from assay_node.devnet.market import COMMAND_S
+from assay_node.devnet.processes import run_command
 from tests.e2e.following import ended, event_kinds_stored, kinds, paid, story, submit, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -40,10 +43,17 @@ async def test_a_provider_killed_during_its_run_is_replaced_and_the_job_settles(
     assert "disconnected" in lost["reason"]
 
 
-async def test_a_provider_killed_and_back_in_time_goes_on_with_its_lease(market, requester, job):
-    (id_,) = await submit(market, requester, job(SLOW, name="interrupted"))
-    running = await until(market, id_, lambda d: kinds(d).count("running") == 3)
-    victim = running["replica_records"][0]["operator"]
+@pytest.mark.parametrize("stage", ["accepted", "running", "committed", "revealed"])
+async def test_a_provider_killed_and_back_in_time_goes_on_with_its_lease(
+    market, requester, job, stage
+):
+    budget = await _budget(market, requester)
+    (id_,) = await submit(market, requester, job(SLOW, name=f"interrupted-{stage}"))
+    async with asyncio.timeout(60):
+        while stage not in event_kinds_stored(market, id_):  # noqa: ASYNC110 - another process's
+            await asyncio.sleep(0.001)
+    document = await market.get(f"/v1/jobs/{id_}")
+    victim = document["replica_records"][0]["operator"]
     process = market.processes[name_of(market, victim)]
     await process.kill()
     await process.start()
@@ -51,6 +61,31 @@ async def test_a_provider_killed_and_back_in_time_goes_on_with_its_lease(market,
     await market.wait_for_providers()
     assert document["state"] == "settled", story(document)
     assert len(paid(document)) == 3
+    spent = budget - await _budget(market, requester)
+    assert spent == document["settlement"]["cost_microusd"]
+
+
+async def test_every_providers_metering_log_explains_what_it_was_paid_for(market, requester, job):
+    (id_,) = await submit(market, requester, job(QUICK, name="metered"))
+    document = await ended(market, id_)
+    assert document["state"] == "settled", story(document)
+    names = {name_of(market, operator) for operator in paid(document)}
+    seconds = []
+    for number in range(1, market.settings.providers + 1):
+        if market.provider(number) in names:
+            shown = json.loads(
+                await run_command(
+                    ("provider", "metering", id_, "--verify", "--json"),
+                    environment=market._provider_environment(number),
+                    timeout_s=COMMAND_S,
+                )
+            )
+            (run,) = shown["runs"]
+            (checked,) = shown["jobs"]
+            assert (shown["ok"], checked["in_commit_set"]) == (True, True)
+            assert 0.5 <= run["wall_seconds"] <= checked["seconds_signed"]
+            seconds.append(checked["seconds_signed"])
+    assert document["settlement"]["seconds"] == sorted(seconds)[1], "the median of what is logged"
 
 
 STAGES = ("admitted", "drawn", "placed", "accepted", "running", "committed", "commit_set",

@@ -36,7 +36,7 @@ IPC_KINDS = ("shm", "sem", "msg")
 async def test_one_job_killed_at_every_stage_in_turn_is_paid_once(tmp_path: Path) -> None:
     home = tmp_path / "provider"
     home.mkdir(mode=0o700)
-    mounts, ipc = host_mounts(), ipc_objects()
+    ipc = ipc_objects()
     async with (
         open_desk(tmp_path) as desk,
         provider_beside(desk, tmp_path, home) as provider,
@@ -89,7 +89,7 @@ async def test_one_job_killed_at_every_stage_in_turn_is_paid_once(tmp_path: Path
 
     assert desk.scheduler.hand_backs == []
     assert cgroup_folders(provider.config.instance) == []
-    assert host_mounts() == mounts
+    assert str(tmp_path) not in host_mounts()
     assert ipc_objects() == ipc
     assert leftovers.find(provider.config.territory) == ()
     assert provider.log.count("removed what a killed daemon left") >= 3
