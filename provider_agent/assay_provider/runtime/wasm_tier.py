@@ -61,14 +61,13 @@ class WasmSandbox:
         """See `Sandbox`."""
         _check(request)
         # Beside the output, so that files are moved there and not copied once more.
-        folder = Path(
-            await asyncio.to_thread(tempfile.mkdtemp, dir=request.output_directory.parent)
-        )
+        # In the loop, where no cancellation can come between the folder and its removal.
+        folder = Path(tempfile.mkdtemp(dir=request.output_directory.parent))
         try:
             result = await self.around.run(_around(request, folder), slot)
             return await asyncio.to_thread(_judge, result, request, folder)
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
     async def self_test(self) -> tuple[SelfTestReport, ...]:
         """See `Sandbox`."""

@@ -13,6 +13,7 @@ from assay_provider.runtime.bubblewrap import BubblewrapSandbox
 from assay_provider.runtime.preparation import SandboxSettings
 from assay_provider.runtime.sandbox import RunLimits, RunRequest, RunResult
 from assay_provider.runtime.tiers import MissingTier, containers
+from tests.integration.sandbox import promises
 
 LIMITS = RunLimits(
     memory_bytes=256 * MIB,
@@ -29,6 +30,28 @@ RunShell = Callable[..., Awaitable[RunResult]]
 
 PROCESSES_SHOWN = {"t1": 3, "t2": 1}
 """Processes that carry a job's command line: at t1 bwrap's monitor and reaper do, too."""
+
+
+_REPORTS: list[pytest.TestReport] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--promises", action="store_true", help="print which promises each tier of here keeps"
+    )
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what became of each test: its call, or the set-up that kept it from being called."""
+    if report.when == "call" or report.outcome != "passed":
+        _REPORTS.append(report)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.getoption("--promises", default=False):
+        terminalreporter.write_line(promises.table(_REPORTS))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -277,3 +277,22 @@ def _real_uids(name: str) -> list[list[str]]:
         except OSError:
             continue
     return found
+
+
+async def test_every_mount_but_the_jobs_own_is_read_only_and_none_honours_set_user_id(
+    shell: RunShell,
+) -> None:
+    """File modes alone would pass for it: the kernel is asked what is mounted how."""
+    result = await shell("cat /proc/self/mountinfo")
+
+    # What is mounted later at the same place is what is seen.
+    seen = {
+        line.split()[4]: line.split()[5].split(",")
+        for line in result.log_tail.decode().splitlines()
+    }
+    nodes = {path for path in seen if path.startswith(("/dev/", "/proc/"))} - {"/dev/shm"}
+    writable = {path for path, options in seen.items() if "rw" in options} - nodes
+    assert writable == {"/tmp", "/dev/shm", "/output", "/proc"}
+    assert {"/", "/dev", "/input", "/usr", "/etc"} <= set(seen)
+    # crun 1.8 mounts /proc without its options; nothing in there is set-user-id or a device.
+    assert {path for path in set(seen) - nodes if "nosuid" not in seen[path]} <= {"/proc"}

@@ -1,7 +1,9 @@
 """T0 with real wasmtime: what a module may do, and how each of its ends is called."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,14 @@ from assay_provider.runtime.sandbox import Grade, RunRequest, RunResult, Verdict
 from assay_provider.runtime.tiers import wasm
 from assay_provider.runtime.wasm_self_test import module_text
 from assay_provider.runtime.wasm_tier import WasmSandbox
+from tests.integration.sandbox.conftest import needs_root
+from tests.integration.sandbox.traces import (
+    cgroup_folders,
+    host_mounts,
+    processes_of,
+    sandbox_processes,
+    until,
+)
 
 pytestmark = pytest.mark.usefixtures("has_cgroups")
 
@@ -23,6 +33,12 @@ IMPORTS = """
 """
 
 RunModule = Callable[..., Awaitable[RunResult]]
+
+
+@pytest.fixture
+def tier() -> str:
+    """In the place of those that run native programs."""
+    return "t0"
 
 
 @pytest.fixture
@@ -41,7 +57,7 @@ def module(modules: WasmSandbox, make_request: Callable[..., RunRequest]) -> Run
         request = make_request("/input/m.wat", *words, **options)
         data = text.encode() if isinstance(text, str) else text
         (request.input_directory / "m.wat").write_bytes(data)
-        return await modules.run(replace(request, runtime="wasm", tier="t0"), 0)
+        return await modules.run(replace(request, runtime="wasm"), 0)
 
     return run
 
@@ -103,7 +119,7 @@ async def test_what_is_no_program_is_the_jobs_error(
 async def test_the_module_lies_below_input(
     modules: WasmSandbox, make_request: Callable[..., RunRequest], name: str
 ) -> None:
-    request = replace(make_request(name), runtime="wasm", tier="t0")
+    request = replace(make_request(name), runtime="wasm")
     result = await modules.run(request, 0)
 
     assert (result.verdict, result.exit_code) == (Verdict.ERROR, 127)
@@ -189,3 +205,106 @@ async def test_the_log_is_what_it_printed(module: RunModule) -> None:
     )
 
     assert result.log_tail == b"hello\n"
+
+
+OPENING = """
+  (func (export "_start") (local $fd i32)
+    (local.set $fd (i32.const 3))
+    (loop $each
+      (if (i32.eqz (call $open (local.get $fd) (i32.const 1) (i32.const 16) (i32.const SIZE)
+            (i32.const 0) (i64.const 2) (i64.const 2) (i32.const 0) (i32.const 0)))
+        (then (call $exit (local.get $fd))))
+      (local.set $fd (i32.add (local.get $fd) (i32.const 1)))
+      (br_if $each (i32.lt_u (local.get $fd) (i32.const 16)))))
+"""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "../etc/passwd", "../../../../etc/shadow", "./../proc/1/environ"),
+        *("/proc/self/environ", "/proc/1/mem", "../sys/kernel/notes", "/dev/null", "../dev/mem"),
+        *("../output/../proc/version", "../input/greeting", "../tmp", "/run/docker.sock"),
+        *("../opt/wasm/wasmtime", "/opt/environment/bin/python", "../usr/bin/env", "../root/.ssh"),
+    ],
+)
+async def test_no_path_leads_out(module: RunModule, path: str) -> None:
+    opening = OPENING.replace("SIZE", str(len(path)))
+    result = await module(
+        f'(module {IMPORTS} (memory (export "memory") 1) (data (i32.const 16) "{path}") {opening})'
+    )
+
+    assert result.verdict is Verdict.OK, result
+
+
+async def test_a_link_in_the_input_leads_nowhere(
+    modules: WasmSandbox, make_request: Callable[..., RunRequest]
+) -> None:
+    request = replace(make_request("/input/m.wat"), runtime="wasm")
+    (request.input_directory / "link").symlink_to("/etc/passwd")
+    (request.input_directory / "m.wat").symlink_to("/etc/passwd")
+    result = await modules.run(request, 0)
+
+    assert (result.verdict, result.exit_code) == (Verdict.ERROR, 127)
+
+
+async def test_a_flood_of_log_is_drained_and_its_end_kept(module: RunModule) -> None:
+    result = await module(
+        _program(
+            """(local $n i32)
+            (i32.store (i32.const 8) (i32.const 65536)) (i32.store (i32.const 12) (i32.const 65536))
+            (loop $each
+              (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))
+              (local.set $n (i32.add (local.get $n) (i32.const 1)))
+              (br_if $each (i32.lt_u (local.get $n) (i32.const 3200))))
+            (i32.store (i32.const 8) (i32.const 100)) (i32.store (i32.const 12) (i32.const 4))
+            (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 0)))""",
+            '(data (i32.const 100) "end\\n")',
+            memory='(memory (export "memory") 3)',
+        ),
+        log_bytes=1000,
+    )
+
+    assert result.verdict is Verdict.OK, result
+    assert result.log_tail == bytes(996) + b"end\n"
+
+
+async def test_kills_at_any_moment_leave_nothing(
+    modules: WasmSandbox, sandbox: BubblewrapSandbox, make_request: Callable[..., RunRequest]
+) -> None:
+    mounts = host_mounts()
+    for number in range(20):
+        request = replace(make_request("/input/m.wat"), runtime="wasm")
+        (request.input_directory / "m.wat").write_bytes(module_text("loop"))
+        running = asyncio.ensure_future(modules.run(request, 0))
+        await asyncio.sleep(0.02 * number)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        left = [path.name for path in request.output_directory.parent.iterdir()]
+        assert sorted(left) == ["input", "output"]
+
+    await until(lambda: not sandbox_processes(sandbox))
+    assert cgroup_folders(sandbox.settings.instance) == []
+    assert host_mounts() == mounts
+
+
+@needs_root
+async def test_a_module_runs_under_its_slots_uid_and_in_its_cgroup(
+    modules: WasmSandbox, sandbox: BubblewrapSandbox, make_request: Callable[..., RunRequest]
+) -> None:
+    request = replace(make_request("/input/m.wat"), runtime="wasm")
+    (request.input_directory / "m.wat").write_bytes(module_text("loop"))
+    running = asyncio.ensure_future(modules.run(request, 5))
+    await until(lambda: len(processes_of(sandbox.host_uid(5))) == 3)
+    inside = {pid for f in cgroup_folders(sandbox.settings.instance) for pid in _members(f)}
+    processes = set(processes_of(sandbox.host_uid(5)))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert processes <= inside
+
+
+def _members(folder: Path) -> list[int]:
+    return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]

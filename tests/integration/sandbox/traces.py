@@ -65,3 +65,15 @@ def cgroup_folders(instance: str) -> list[Path]:
 def host_mounts(pid: int | str = "self") -> str:
     """Return a process's mount table; this one's is the host's."""
     return Path(f"/proc/{pid}/mountinfo").read_text()
+
+
+def processes_of(uid: int) -> list[int]:
+    """Return the processes that run under a host uid."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.stat().st_uid == uid:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
