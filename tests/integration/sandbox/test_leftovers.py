@@ -14,7 +14,7 @@ from assay_provider.runtime import leftovers
 from assay_provider.runtime.bubblewrap import BubblewrapSandbox
 from assay_provider.runtime.leftovers import Leftover, Territory, find, sweep
 from assay_provider.runtime.sandbox import RunRequest, SandboxUnavailable, Verdict
-from tests.integration.sandbox.conftest import needs_root
+from tests.integration.sandbox.conftest import PROCESSES_SHOWN, needs_root
 from tests.integration.sandbox.traces import (
     cgroup_folders,
     host_mounts,
@@ -147,7 +147,7 @@ def test_what_lies_elsewhere_is_let_be(
 
 
 async def test_ipc_objects_and_mounts_go_with_a_launcher_that_is_killed_alone(
-    sandbox: BubblewrapSandbox, make_request: MakeRequest
+    sandbox: BubblewrapSandbox, make_request: MakeRequest, tier: str
 ) -> None:
     ipc = host_ipc()
     name = f"ipc-{os.getpid()}"
@@ -162,8 +162,7 @@ async def test_ipc_objects_and_mounts_go_with_a_launcher_that_is_killed_alone(
         f"time.sleep(600)  # {name}\n"
     )
     running = asyncio.ensure_future(sandbox.run(make_request("python", "-c", code), 0))
-    # The command is in the command lines of bwrap's two processes and of the job's own.
-    await until(lambda: len(processes_named(name)) >= 3)
+    await until(lambda: len(processes_named(name)) >= PROCESSES_SHOWN[tier])
     await asyncio.sleep(0.5)
     assert host_ipc() == ipc, "they are in the job's namespace from the start"
     sandbox._launcher.process.kill()
